@@ -1,0 +1,131 @@
+//! Kernels alone: index build, locate, gather, star join.
+//!
+//! Names follow one order of parameters: `kernel/key/table=rows/hit=percent/batch=rows`.
+
+#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![expect(clippy::unwrap_used, reason = "a bench may stop where something is wrong")]
+
+use std::hint::black_box;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fletching_benches::{Keys, payload, probe_keys};
+use fletching_kernels::{
+    BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarKind, StarProbe, StarRows, gather, star_join,
+};
+
+const BATCH: u64 = 8192;
+
+fn index_of(keys: Keys, rows: u64) -> KeyIndex {
+    KeyIndex::build(&[keys.column(0..rows)], &BuildOptions::default()).unwrap()
+}
+
+fn index_build(c: &mut Criterion) {
+    let mut group = c.benchmark_group("index_build");
+    group.sample_size(10);
+    for keys in [Keys::Dense, Keys::Sparse, Keys::Text] {
+        for rows in [5_000, 1_000_000_u64] {
+            let column = keys.column(0..rows);
+            group.throughput(Throughput::Elements(rows));
+            group.bench_function(BenchmarkId::new(keys.name(), format!("table={rows}")), |b| {
+                b.iter(|| {
+                    KeyIndex::build(black_box(std::slice::from_ref(&column)), &BuildOptions::default())
+                        .unwrap()
+                });
+            });
+        }
+    }
+}
+
+fn locate(c: &mut Criterion) {
+    let mut group = c.benchmark_group("locate");
+    group.throughput(Throughput::Elements(BATCH));
+    for keys in [Keys::Dense, Keys::Sparse, Keys::Text] {
+        for rows in [5_000, 1_000_000_u64] {
+            let index = index_of(keys, rows);
+            for hit in [100, 10] {
+                let probes: Vec<ArrayRef> = (0..16)
+                    .map(|seed| probe_keys(keys, BATCH, rows, hit, seed))
+                    .collect();
+                let name = format!("table={rows}/hit={hit}/batch={BATCH}");
+                group.bench_function(BenchmarkId::new(keys.name(), name), |b| {
+                    let (mut heads, mut turn) = (Vec::new(), 0);
+                    b.iter(|| {
+                        turn = (turn + 1) % probes.len();
+                        index
+                            .locate(std::slice::from_ref(&probes[turn]), None, &mut heads)
+                            .unwrap();
+                        black_box(heads.iter().filter(|&&row| row != NO_ROW).count())
+                    });
+                });
+            }
+        }
+    }
+}
+
+fn gather_columns(c: &mut Criterion) {
+    let mut group = c.benchmark_group("gather");
+    group.throughput(Throughput::Elements(BATCH));
+    for rows in [5_000, 1_000_000_u64] {
+        let index = index_of(Keys::Dense, rows);
+        let mut heads = Vec::new();
+        index
+            .locate(&[probe_keys(Keys::Dense, BATCH, rows, 100, 7)], None, &mut heads)
+            .unwrap();
+        for (name, column) in payload(rows) {
+            let id = BenchmarkId::new(
+                column.data_type().to_string(),
+                format!("table={rows}/batch={BATCH}/{name}"),
+            );
+            group.bench_function(id, |b| b.iter(|| gather(black_box(&column), &heads).unwrap()));
+        }
+    }
+}
+
+struct SameKey(ArrayRef);
+
+impl StarProbe for SameKey {
+    type Error = KernelError;
+
+    fn keys(&mut self, _arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>, KernelError> {
+        Ok(vec![fletching_kernels::select(&self.0, rows.probe.as_deref())?])
+    }
+
+    fn has_residual(&self, _arm: usize) -> bool {
+        false
+    }
+
+    fn residual(&mut self, _arm: usize, _rows: &StarRows) -> Result<Option<BooleanArray>, KernelError> {
+        Ok(None)
+    }
+}
+
+fn star(c: &mut Criterion) {
+    let mut group = c.benchmark_group("star_join");
+    group.throughput(Throughput::Elements(BATCH));
+    for rows in [5_000, 1_000_000_u64] {
+        let index = index_of(Keys::Sparse, rows);
+        let arms = [StarArm {
+            index: &index,
+            kind: StarKind::Inner,
+        }; 3];
+        for hit in [100, 90] {
+            let mut probe = SameKey(probe_keys(Keys::Sparse, BATCH, rows, hit, 11));
+            let name = format!("table={rows}/hit={hit}/batch={BATCH}/arms=3");
+            group.bench_function(BenchmarkId::new(Keys::Sparse.name(), name), |b| {
+                b.iter(|| {
+                    let mut joined = 0;
+                    star_join(&arms, 8192, &mut probe, 8192, &mut |rows| {
+                        joined += rows.len;
+                        Ok(())
+                    })
+                    .unwrap();
+                    black_box(joined)
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, index_build, locate, gather_columns, star);
+criterion_main!(benches);

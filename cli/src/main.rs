@@ -1,0 +1,58 @@
+//! The program `fletching`: runs SQL scripts, checks them, and is a shell to try things in.
+//!
+//! ```text
+//!  arguments ──▶ scripts ──▶ Session ──▶ rows ──▶ results (table, CSV, JSON, Arrow, Parquet) ──▶ stdout
+//!                               │
+//!                               └──▶ warnings, errors, progress, what sinks wrote ────────────▶ stderr
+//! ```
+//!
+//! Everything that computes is in the library crates; here is only what a person at a terminal,
+//! or a script in a pipe, meets.
+
+mod arguments;
+mod check;
+mod diagnostic;
+mod failure;
+mod figures;
+mod interrupt;
+mod opening;
+mod paint;
+mod progress;
+mod results;
+mod run;
+mod script;
+mod shell;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Task};
+use failure::Failure;
+use terminal::Terminal;
+
+/// Small allocations from several threads at once are what a query is made of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let terminal = Terminal::find(arguments.session.color);
+    match start(arguments, &terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.show(&terminal);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn start(arguments: Arguments, terminal: &Terminal) -> Result<(), Failure> {
+    let session = arguments.session.clone();
+    match arguments.into_task(terminal) {
+        Task::Run { sources, output } => run::run(sources, &session, &output, terminal),
+        Task::Check { files } => check::check(&files, &session, terminal),
+        Task::Shell { output } => shell::run(&session, &output, terminal),
+    }
+}

@@ -1,0 +1,269 @@
+//! Progress bars on standard error while tables load and streams are read.
+//!
+//! A thread looks at the session ten times a second. Nothing is drawn for what is done within a
+//! moment, nor where no person watches.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fletching::{Activity, ActivityKind, ActivityState, Session};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::figures;
+use crate::interrupt::Interrupt;
+use crate::terminal::Terminal;
+
+/// How long a statement runs before its progress is shown.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often the session is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How many bars are shown at most.
+const BARS_MAX: usize = 12;
+/// How wide a name may be.
+const NAME_WIDTH: usize = 24;
+/// How many steps a bar has.
+const BAR_STEPS: u64 = 1000;
+
+/// The bars of one statement; cleared when dropped.
+pub(crate) struct Progress {
+    bars: MultiProgress,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Begins to watch a session. Without a terminal there is nothing to show.
+    pub(crate) fn watch(session: &Session, interrupt: &Interrupt, terminal: Option<&Terminal>) -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let Some(terminal) = terminal else {
+            return Self {
+                bars,
+                stop: None,
+                thread: None,
+            };
+        };
+        bars.set_draw_target(ProgressDrawTarget::stderr());
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (session, interrupt, shown) = (session.clone(), interrupt.clone(), bars.clone());
+        let is_painted = terminal.message_paint.is_enabled();
+        let thread = thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            let mut board = Board::new(shown, is_painted);
+            let mut wait = PATIENCE;
+            // The sender's end is the sign to stop.
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                board.show(&session.progress());
+                if interrupt.is_asked() {
+                    board.say_once("stopping; Ctrl-C again ends the program at once");
+                }
+                wait = INTERVAL;
+            }
+        });
+        // Without a thread to spare there is no progress to see, and that is all.
+        Self {
+            bars,
+            stop: Some(stop),
+            thread: thread.ok(),
+        }
+    }
+
+    /// Writes to the terminal with the bars out of the way.
+    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        if self.thread.is_some() {
+            self.bars.suspend(write)
+        } else {
+            write()
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = self.bars.clear();
+    }
+}
+
+/// The bars in view, each for one activity.
+struct Board {
+    bars: MultiProgress,
+    rows: Vec<(ActivityKind, String, ProgressBar)>,
+    with_share: ProgressStyle,
+    without_share: ProgressStyle,
+    has_said: bool,
+}
+
+impl Board {
+    fn new(bars: MultiProgress, is_painted: bool) -> Self {
+        let (name, bar) = if is_painted {
+            (".bold", ".cyan/blue")
+        } else {
+            ("", "")
+        };
+        let style = |template: String| {
+            ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+        };
+        let with_share = format!("{{prefix:{NAME_WIDTH}!{name}}} {{bar:24{bar}}} {{percent:>3}}%  {{msg}}");
+        let without_share = format!("{{prefix:{NAME_WIDTH}!{name}}} {{spinner:24}}       {{msg}}");
+        Self {
+            bars,
+            rows: Vec::new(),
+            with_share: style(with_share).progress_chars("━╸─"),
+            without_share: style(without_share),
+            has_said: false,
+        }
+    }
+
+    fn show(&mut self, activities: &[Activity]) {
+        for activity in activities {
+            let found = self
+                .rows
+                .iter()
+                .find(|(kind, name, _)| *kind == activity.kind && *name == activity.name);
+            let bar = match found {
+                Some((_, _, bar)) => bar.clone(),
+                // What was done before anyone looked needs no bar.
+                None if activity.state == ActivityState::Done || self.rows.len() >= BARS_MAX => {
+                    continue;
+                }
+                None => self.add(activity),
+            };
+            self.update(&bar, activity);
+        }
+    }
+
+    /// Writes a line above the bars, the first time.
+    fn say_once(&mut self, text: &str) {
+        if !std::mem::replace(&mut self.has_said, true) {
+            let _ = self.bars.println(text);
+        }
+    }
+
+    fn add(&mut self, activity: &Activity) -> ProgressBar {
+        let bar = self.bars.add(ProgressBar::new(BAR_STEPS));
+        let word = match activity.kind {
+            ActivityKind::TableLoad => "table",
+            _ => "stream",
+        };
+        bar.set_prefix(format!("{word} {}", activity.name));
+        self.rows
+            .push((activity.kind, activity.name.clone(), bar.clone()));
+        bar
+    }
+
+    fn update(&self, bar: &ProgressBar, activity: &Activity) {
+        match share(activity) {
+            Some(share) => {
+                bar.set_style(self.with_share.clone());
+                bar.set_position(steps(share));
+            }
+            None => bar.set_style(self.without_share.clone()),
+        }
+        bar.set_message(words(activity));
+        bar.tick();
+    }
+}
+
+/// Says how much of an activity is done, between zero and one, where that is known.
+fn share(activity: &Activity) -> Option<f64> {
+    if activity.state == ActivityState::Done {
+        return Some(1.0);
+    }
+    let of = |done: u64, all: Option<u64>| {
+        all.filter(|all| *all > 0)
+            .map(|all| (done as f64 / all as f64).min(1.0))
+    };
+    of(activity.rows, activity.size.rows).or_else(|| of(activity.bytes, activity.size.bytes))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share is between 0 and 1"
+)]
+fn steps(share: f64) -> u64 {
+    (share * BAR_STEPS as f64) as u64
+}
+
+/// Says in words how far an activity is: rows, rate, and the time left where it can be told.
+fn words(activity: &Activity) -> String {
+    let rows = activity.rows as f64;
+    let seconds = activity.elapsed.as_secs_f64();
+    match activity.state {
+        ActivityState::Waiting => return "waiting".to_owned(),
+        ActivityState::Failed => return "failed".to_owned(),
+        _ => {}
+    }
+    let mut words = format!("{} rows", figures::about(rows));
+    if seconds > 0.0 && rows > 0.0 {
+        words.push_str(&format!(", {}/s", figures::about(rows / seconds)));
+    }
+    if activity.state == ActivityState::Done {
+        words.push_str(&format!(", {}", figures::duration(activity.elapsed)));
+    } else if let Some(left) = time_left(activity) {
+        words.push_str(&format!(", {} left", figures::rough_duration(left)));
+    }
+    words
+}
+
+fn time_left(activity: &Activity) -> Option<Duration> {
+    let share = share(activity).filter(|share| *share > 0.01)?;
+    let seconds = activity.elapsed.as_secs_f64() * (1.0 - share) / share;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use fletching::SourceSize;
+
+    use super::*;
+
+    fn activity(state: ActivityState, rows: u64, size: SourceSize) -> Activity {
+        Activity {
+            name: "users".into(),
+            kind: ActivityKind::TableLoad,
+            state,
+            rows,
+            bytes: 50,
+            size,
+            elapsed: Duration::from_secs(2),
+        }
+    }
+
+    #[test]
+    fn progress_is_told_by_rows_and_else_by_bytes() {
+        let by_rows = SourceSize {
+            rows: Some(4_000_000),
+            bytes: Some(100),
+        };
+        let running = activity(ActivityState::Running, 1_000_000, by_rows);
+        assert_eq!(share(&running), Some(0.25));
+        assert_eq!(words(&running), "1.0M rows, 500k/s, 6 s left");
+
+        let by_bytes = SourceSize {
+            rows: None,
+            bytes: Some(100),
+        };
+        assert_eq!(share(&activity(ActivityState::Running, 10, by_bytes)), Some(0.5));
+        assert_eq!(
+            share(&activity(ActivityState::Running, 10, SourceSize::default())),
+            None
+        );
+    }
+
+    #[test]
+    fn an_end_is_told_with_its_time() {
+        let done = activity(ActivityState::Done, 1000, SourceSize::default());
+        assert_eq!(
+            (share(&done), words(&done)),
+            (Some(1.0), "1.0k rows, 500/s, 2.000 s".to_owned())
+        );
+        assert_eq!(
+            words(&activity(ActivityState::Waiting, 0, SourceSize::default())),
+            "waiting"
+        );
+    }
+}

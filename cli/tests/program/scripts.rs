@@ -1,0 +1,74 @@
+//! Where scripts come from, and what they do.
+
+use crate::{Desk, RELATIONS};
+
+#[test]
+fn a_script_is_run_from_a_file_and_its_sinks_are_told() {
+    let desk = Desk::new();
+    let sink = "CREATE SINK enriched WITH (path = 'enriched.csv') AS
+        SELECT t.trade_id, u.tier FROM trades t JOIN users u ON t.user_id = u.id;";
+    desk.write("enrich.sql", &format!("{RELATIONS}{sink}"));
+    let ended = desk.run(&["run", "enrich.sql"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, ""), "{ended:?}");
+    assert!(
+        ended.err.starts_with("sink enriched: 2 rows to "),
+        "{}",
+        ended.err
+    );
+    assert_eq!(desk.read("enriched.csv").lines().count(), 3);
+}
+
+#[test]
+fn quiet_leaves_the_summaries_out() {
+    let desk = Desk::new();
+    desk.write(
+        "a.sql",
+        "CREATE SINK s WITH (path = 'out.csv') AS SELECT 1 AS one;",
+    );
+    let ended = desk.run(&["run", "--quiet", "a.sql"]);
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert_eq!(desk.read("out.csv"), "one\n1\n");
+}
+
+#[test]
+fn a_script_is_read_from_standard_input() {
+    let desk = Desk::new();
+    let script = format!("{RELATIONS} SELECT count(*) AS n FROM trades;");
+    assert_eq!(desk.run_with(&[], &script).fine(), "n\n3\n");
+    assert_eq!(desk.run_with(&["run", "-"], &script).fine(), "n\n3\n");
+}
+
+#[test]
+fn commands_share_one_session() {
+    let desk = Desk::new();
+    let arguments = [
+        "-c",
+        "CREATE TABLE t (a BIGINT)",
+        "-c",
+        "INSERT INTO t VALUES (5)",
+        "-c",
+        "SELECT a FROM t",
+    ];
+    assert_eq!(desk.run(&arguments).fine(), "a\n5\n");
+}
+
+#[test]
+fn several_files_share_one_session() {
+    let desk = Desk::new();
+    desk.write("a.sql", RELATIONS);
+    desk.write("b.sql", "SELECT count(*) AS n FROM users;");
+    assert_eq!(desk.run(&["run", "a.sql", "b.sql"]).fine(), "n\n2\n");
+}
+
+#[test]
+fn an_empty_script_is_fine() {
+    let desk = Desk::new();
+    assert_eq!(desk.run_with(&[], " -- nothing\n").fine(), "");
+}
+
+#[test]
+fn timing_is_told_for_each_statement() {
+    let desk = Desk::new();
+    let ended = desk.run(&["--timing", "-c", "SELECT 1; SELECT 2"]);
+    assert_eq!(ended.err.matches("time: ").count(), 2, "{}", ended.err);
+}

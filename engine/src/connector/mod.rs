@@ -1,0 +1,194 @@
+//! The contract between the engine and what brings records in and takes them out.
+//!
+//! ```text
+//!  CREATE … WITH (connector = 'x', …)
+//!        │  RelationSpec: name, kind, declared columns, options
+//!        ▼
+//!    Connector ──source()──▶ Source ──scan()──▶ Reader, Reader, …   one a partition
+//!        └───────sink()────▶ Sink ───create()─▶ SinkWriter          write* then commit
+//! ```
+//!
+//! Everything here is synchronous: a reader runs on a worker thread of the session and may
+//! block there. A writer that is dropped before `commit` leaves nothing behind.
+
+mod memory;
+mod options;
+mod report;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+pub(crate) use memory::MemoryStream;
+pub(crate) use options::nearest;
+pub use options::{OptionSpec, Options};
+pub use report::SourceReport;
+
+use crate::error::Result;
+
+/// What a relation is in SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RelationKind {
+    /// Records that flow through once.
+    Stream,
+    /// Keyed reference data that is held and looked up.
+    Table,
+    /// Where results go.
+    Sink,
+}
+
+impl RelationKind {
+    /// Returns the SQL word, in lower case.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Table => "table",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// A `CREATE STREAM | TABLE | SINK` statement as a connector sees it.
+#[derive(Debug, Clone)]
+pub struct RelationSpec {
+    /// The relation's name.
+    pub name: String,
+    /// Stream, table or sink.
+    pub kind: RelationKind,
+    /// The columns where the statement declared them; of a sink, the columns of its query.
+    pub schema: Option<SchemaRef>,
+    /// The columns of `PRIMARY KEY (…)`; empty where there is none.
+    pub primary_key: Vec<String>,
+    /// The `WITH (…)` options, without those that the engine itself understands.
+    pub options: Options,
+}
+
+impl RelationSpec {
+    /// Names the relation in messages, as in `stream trades`.
+    pub fn subject(&self) -> String {
+        format!("{} {}", self.kind.word(), self.name)
+    }
+}
+
+/// A kind of source and sink, named by the option `connector`.
+pub trait Connector: Debug + Send + Sync {
+    /// Returns the name that the option `connector` gives.
+    fn name(&self) -> &'static str;
+
+    /// Opens a source: checks the options, finds the schema. Reads no more than that needs.
+    ///
+    /// # Errors
+    /// Fails where an option is unknown, missing or wrong, or the source cannot be opened.
+    fn source(&self, spec: &RelationSpec) -> Result<Arc<dyn Source>>;
+
+    /// Checks a sink's options. Nothing is written yet.
+    ///
+    /// # Errors
+    /// Fails where an option is unknown, missing or wrong.
+    fn sink(&self, spec: &RelationSpec) -> Result<Arc<dyn Sink>>;
+}
+
+/// How large a source is, as far as it knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceSize {
+    /// Records.
+    pub rows: Option<u64>,
+    /// Encoded bytes, of the kind that [`SourceReport::add_bytes`] counts.
+    pub bytes: Option<u64>,
+}
+
+/// What the engine asks of a source.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ScanRequest {
+    /// The columns wanted, by position in the source's schema, in this order; `None` for all.
+    pub projection: Option<Vec<usize>>,
+    /// At most this many rows are needed, over all readers together.
+    pub limit: Option<usize>,
+    /// At most this many readers are wanted.
+    pub partitions_max: usize,
+    /// At most this many rows go into a batch.
+    pub batch_rows_max: usize,
+    /// Where readers count what they read.
+    pub report: Arc<SourceReport>,
+}
+
+impl ScanRequest {
+    /// Asks for all columns and rows with one reader and batches of at most 8,192 rows.
+    pub fn all() -> Self {
+        Self {
+            projection: None,
+            limit: None,
+            partitions_max: 1,
+            batch_rows_max: 8192,
+            report: Arc::default(),
+        }
+    }
+}
+
+/// A bounded origin of records.
+pub trait Source: Debug + Send + Sync {
+    /// Returns the columns of an unprojected scan.
+    fn schema(&self) -> SchemaRef;
+
+    /// Returns how large it is, as far as known without reading it.
+    fn size(&self) -> SourceSize {
+        SourceSize::default()
+    }
+
+    /// Opens readers that together give each record once.
+    ///
+    /// # Errors
+    /// Fails where the source cannot be opened.
+    fn scan(&self, request: &ScanRequest) -> Result<Vec<Box<dyn Reader>>>;
+}
+
+/// Reads one partition of a source, in order.
+pub trait Reader: Send {
+    /// Returns the next batch, with the projected columns in the order asked for, or `None` at
+    /// the end. A batch may be empty. Counts bytes and bad rows in the request's report; the
+    /// engine counts the rows.
+    ///
+    /// # Errors
+    /// Fails where the source cannot be read, or a record cannot be decoded and the options say
+    /// that this ends the run.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>>;
+}
+
+/// Where results go.
+pub trait Sink: Debug + Send + Sync {
+    /// Starts one output with the given columns.
+    ///
+    /// # Errors
+    /// Fails where the output cannot be created or cannot hold these columns.
+    fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SinkWriter>>;
+}
+
+/// One output in the making. Dropped before [`SinkWriter::commit`], it leaves nothing behind.
+pub trait SinkWriter: Send {
+    /// Appends a batch.
+    ///
+    /// # Errors
+    /// Fails where the batch cannot be encoded or written.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// Ends the output and publishes it.
+    ///
+    /// # Errors
+    /// Fails where the rest cannot be written or the output cannot be published.
+    fn commit(self: Box<Self>) -> Result<SinkSummary>;
+}
+
+/// What a sink wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkSummary {
+    /// Records written.
+    pub rows: u64,
+    /// Encoded bytes, where the sink knows.
+    pub bytes: Option<u64>,
+    /// Where they are now, for a person to read.
+    pub location: String,
+}

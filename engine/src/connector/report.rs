@@ -1,0 +1,57 @@
+//! Counters that a source's readers share with the engine.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+/// Counts what the readers of one scan have read. Shared by threads; never blocks a reader but
+/// for the first bad rows, which are kept as examples.
+#[derive(Debug, Default)]
+pub struct SourceReport {
+    rows: AtomicU64,
+    bytes: AtomicU64,
+    bad_rows: AtomicU64,
+    examples: Mutex<Vec<String>>,
+}
+
+/// How many bad rows are kept in words.
+const EXAMPLES_MAX: usize = 3;
+
+impl SourceReport {
+    /// Counts decoded rows.
+    pub fn add_rows(&self, rows: u64) {
+        self.rows.fetch_add(rows, Relaxed);
+    }
+
+    /// Counts encoded bytes.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Counts a row that was left out, and keeps the first few reasons.
+    pub fn add_bad_row(&self, reason: impl FnOnce() -> String) {
+        if self.bad_rows.fetch_add(1, Relaxed) < EXAMPLES_MAX as u64 {
+            self.examples.lock().push(reason());
+        }
+    }
+
+    /// Returns the rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Relaxed)
+    }
+
+    /// Returns the bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Returns the rows left out so far.
+    pub fn bad_rows(&self) -> u64 {
+        self.bad_rows.load(Relaxed)
+    }
+
+    /// Returns the first few reasons why rows were left out.
+    pub fn bad_row_examples(&self) -> Vec<String> {
+        self.examples.lock().clone()
+    }
+}

@@ -1,0 +1,316 @@
+//! The lookup join as a node of DataFusion's plans.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arrow::array::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result as PlanResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
+    Partitioning, PhysicalExpr, PlanProperties, ReplaceChildrenOptions,
+};
+use futures::{StreamExt, stream};
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::operator::{LookupJoin, PinnedTables};
+
+/// Rows of a first probe slice where a table has duplicate keys and may multiply them.
+const FIRST_SLICE_ROWS: usize = 256;
+
+/// Runs a [`LookupJoin`] over each partition of its input.
+pub(crate) struct LookupJoinExec {
+    input: Arc<dyn ExecutionPlan>,
+    join: Arc<LookupJoin>,
+    cancelled: Arc<AtomicBool>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+    run: Arc<Run>,
+    projected: bool,
+}
+
+/// What the partitions of one run share.
+#[derive(Debug)]
+struct Run {
+    pinned: Mutex<Option<Arc<PinnedTables>>>,
+    /// Partitions still probing; the last one hands over what the table owes.
+    probing: AtomicUsize,
+}
+
+impl LookupJoinExec {
+    pub(crate) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        join: Arc<LookupJoin>,
+        cancelled: Arc<AtomicBool>,
+    ) -> Self {
+        let partitions = input.output_partitioning().partition_count();
+        let emission = if join.keeps_table_rows() {
+            EmissionType::Both
+        } else {
+            input.pipeline_behavior()
+        };
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(join.schema())),
+            Partitioning::UnknownPartitioning(partitions),
+            emission,
+            input.boundedness(),
+        ));
+        let run = Arc::new(Run {
+            pinned: Mutex::new(None),
+            probing: AtomicUsize::new(partitions),
+        });
+        Self {
+            input,
+            join,
+            cancelled,
+            properties,
+            metrics: ExecutionPlanMetricsSet::new(),
+            run,
+            projected: false,
+        }
+    }
+
+    pub(crate) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    pub(crate) fn join(&self) -> &Arc<LookupJoin> {
+        &self.join
+    }
+
+    /// Takes one version of each table for the whole run.
+    fn pinned(&self) -> Result<Arc<PinnedTables>, Error> {
+        let mut pinned = self.run.pinned.lock();
+        match &*pinned {
+            Some(pinned) => Ok(Arc::clone(pinned)),
+            None => {
+                let fresh = Arc::new(self.join.pin()?);
+                *pinned = Some(Arc::clone(&fresh));
+                Ok(fresh)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LookupJoinExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookupJoinExec")
+            .field("join", &self.join)
+            .field("input", &self.input)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DisplayAs for LookupJoinExec {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self
+            .join
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect::<Vec<_>>()
+            .join(", ");
+        write!(f, "LookupJoinExec: {}, output=[{columns}]", self.join)
+    }
+}
+
+impl EmbeddedProjection for LookupJoinExec {
+    fn with_projection(&self, projection: Option<Vec<usize>>) -> PlanResult<Self> {
+        let join = match projection {
+            Some(columns) => Arc::new(self.join.project(&columns)?),
+            None => Arc::clone(&self.join),
+        };
+        let mut exec = Self::new(Arc::clone(&self.input), join, Arc::clone(&self.cancelled));
+        exec.projected = true;
+        Ok(exec)
+    }
+}
+
+impl ExecutionPlan for LookupJoinExec {
+    fn name(&self) -> &str {
+        "LookupJoinExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        // The rows a table adds come last.
+        vec![!self.join.keeps_table_rows()]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
+    ) -> PlanResult<TreeNodeRecursion> {
+        // Keys and residuals are bound to columns of the join, not of the input.
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let Some(input) = children.pop() else {
+            return Ok(self);
+        };
+        let mut exec = Self::new(input, Arc::clone(&self.join), Arc::clone(&self.cancelled));
+        exec.projected = self.projected;
+        Ok(Arc::new(exec))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        self.replace_children(
+            children,
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Unknown
+    }
+
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
+        if self.projected {
+            Ok(None)
+        } else {
+            try_embed_projection(projection, self)
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
+        let slice_rows = if self.join.may_multiply(self.pinned()?.as_ref()) {
+            FIRST_SLICE_ROWS
+        } else {
+            usize::MAX
+        };
+        let probing = Probing {
+            input: self.input.execute(partition, Arc::clone(&context))?,
+            pinned: self.pinned()?,
+            join: Arc::clone(&self.join),
+            run: Arc::clone(&self.run),
+            cancelled: Arc::clone(&self.cancelled),
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+            rows_max: context.session_config().batch_size(),
+            slice_rows,
+            rest: None,
+            ready: VecDeque::new(),
+            ended: false,
+        };
+        let batches = stream::try_unfold(probing, |mut probing| async move {
+            let next = probing.next().await?;
+            Ok(next.map(|batch| (batch, probing)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// One partition at work.
+///
+/// ```text
+///   next():  ready ─▶ give   │ none: rest of the probe batch ─▶ join a slice ─▶ ready
+///                            │ none: input ─▶ rest           │ input ended ─▶ what the table owes
+/// ```
+struct Probing {
+    input: SendableRecordBatchStream,
+    pinned: Arc<PinnedTables>,
+    join: Arc<LookupJoin>,
+    run: Arc<Run>,
+    cancelled: Arc<AtomicBool>,
+    metrics: BaselineMetrics,
+    rows_max: usize,
+    /// Probe rows joined at once: fewer where each gives many.
+    slice_rows: usize,
+    rest: Option<RecordBatch>,
+    ready: VecDeque<RecordBatch>,
+    ended: bool,
+}
+
+impl Probing {
+    async fn next(&mut self) -> PlanResult<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                self.metrics.record_output(batch.num_rows());
+                return Ok(Some(batch));
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled.into());
+            }
+            if let Some(batch) = self.rest.take() {
+                self.join_slice(&batch)?;
+            } else if self.ended {
+                return Ok(None);
+            } else {
+                match self.input.next().await.transpose()? {
+                    Some(batch) => self.rest = Some(batch).filter(|batch| batch.num_rows() > 0),
+                    None => self.end()?,
+                }
+            }
+        }
+    }
+
+    fn join_slice(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let _timer = self.metrics.elapsed_compute().clone();
+        let _timer = _timer.timer();
+        let rows = batch.num_rows().min(self.slice_rows);
+        if rows < batch.num_rows() {
+            self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
+        }
+        let ready = &mut self.ready;
+        let mut given = 0;
+        self.join.join(
+            &self.pinned,
+            &batch.slice(0, rows),
+            self.rows_max,
+            &mut |joined| {
+                given += joined.num_rows();
+                ready.push_back(joined);
+                Ok(())
+            },
+        )?;
+        if self.slice_rows != usize::MAX {
+            // Aim at a few output batches a slice, so that a join that multiplies stays small.
+            let factor = (given / rows).max(1);
+            self.slice_rows = (4 * self.rows_max / factor).max(1);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.ended = true;
+        if self.run.probing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let ready = &mut self.ready;
+            self.join.finish(&self.pinned, self.rows_max, &mut |owed| {
+                ready.push_back(owed);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! What DataFusion's plans run of ours: sources, tables, lookup joins.
+
+mod lookup_exec;
+mod physical;
+mod provider;
+mod source_exec;
+
+pub(crate) use lookup_exec::LookupJoinExec;
+pub(crate) use physical::plan_physical;
+pub(crate) use provider::{InputProvider, SinkProvider, StreamProvider, TableRows};
+pub(crate) use source_exec::{InputExec, StreamInput};

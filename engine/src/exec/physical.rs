@@ -1,0 +1,180 @@
+//! From an optimised plan to one that runs: DataFusion's planner, with lookup joins bound to
+//! their tables.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arrow::datatypes::Schema;
+use async_trait::async_trait;
+use datafusion::catalog::{Session as PlanSession, TableProvider};
+use datafusion::common::{DFSchema, internal_datafusion_err};
+use datafusion::datasource::source_as_provider;
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
+
+use super::lookup_exec::LookupJoinExec;
+use super::provider::TableRows;
+use crate::operator::{ArmSpec, BoundExpr, LookupJoin, OutputColumn};
+use crate::table::{KeySpec, Table};
+
+/// Makes a plan that can run.
+pub(crate) async fn plan_physical(
+    plan: &LogicalPlan,
+    state: &dyn PlanSession,
+    cancelled: Arc<AtomicBool>,
+) -> PlanResult<Arc<dyn ExecutionPlan>> {
+    DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(LookupJoinPlanner { cancelled })])
+        .create_physical_plan(plan, state)
+        .await
+}
+
+/// Binds a [`LookupJoinNode`] to its tables.
+struct LookupJoinPlanner {
+    cancelled: Arc<AtomicBool>,
+}
+
+/// What turns expressions into ones that can be evaluated.
+struct Binder<'a> {
+    planner: &'a dyn PhysicalPlanner,
+    state: &'a dyn PlanSession,
+    context: &'a PhysicalPlanningContext,
+}
+
+impl Binder<'_> {
+    fn physical(&self, expr: &Expr, schema: &DFSchema) -> PlanResult<Arc<dyn PhysicalExpr>> {
+        self.planner
+            .create_physical_expr(expr, schema, self.state, self.context)
+    }
+
+    fn bind(&self, expr: &Expr, schema: &DFSchema, layout: &[OutputColumn]) -> PlanResult<BoundExpr> {
+        let physical = self.physical(expr, schema)?;
+        Ok(BoundExpr::try_new(physical, schema.as_arrow(), layout)?)
+    }
+
+    fn arm(&self, node: &LookupJoinNode, at: usize, layout: &[OutputColumn]) -> PlanResult<ArmSpec> {
+        let arm = &node.arms[at];
+        let (table, columns) = bound_table(arm)?;
+        let probe_schema = node.schema_of(at)?;
+        let probe_keys = arm
+            .keys
+            .iter()
+            .map(|(probe, _)| self.bind(probe, &probe_schema, layout))
+            .collect::<PlanResult<Vec<_>>>()?;
+        let table_keys = arm
+            .keys
+            .iter()
+            .map(|(_, key)| {
+                let physical = self.physical(key, arm.table.schema())?;
+                over_table(physical, &columns, table.schema())
+            })
+            .collect::<PlanResult<Vec<_>>>()?;
+        let residual = match &arm.residual {
+            None => None,
+            Some(residual) => {
+                let own = columns
+                    .iter()
+                    .map(|&column| OutputColumn::Table { arm: at, column });
+                let layout: Vec<_> = layout.iter().copied().chain(own).collect();
+                Some(self.bind(residual, &node.residual_schema(at)?, &layout)?)
+            }
+        };
+        let key = KeySpec::new(table_keys, arm.null_equals_null);
+        Ok(ArmSpec {
+            table,
+            kind: arm.kind,
+            probe_keys,
+            key,
+            residual,
+        })
+    }
+}
+
+/// Finds the table behind an arm, and which of its columns the arm's plan gives.
+fn bound_table(arm: &LookupArm) -> PlanResult<(Arc<Table>, Vec<usize>)> {
+    let behind = arm_table(&arm.table)?;
+    let provider = source_as_provider(&behind.source)?;
+    let provider: &dyn TableProvider = provider.as_ref();
+    let table = provider
+        .downcast_ref::<TableRows>()
+        .ok_or_else(|| internal_datafusion_err!("{} is no table", behind.name))?;
+    Ok((Arc::clone(&table.0), behind.columns))
+}
+
+/// Rewrites an expression over an arm's columns into one over the whole table.
+fn over_table(
+    expression: Arc<dyn PhysicalExpr>,
+    columns: &[usize],
+    schema: &Schema,
+) -> PlanResult<Arc<dyn PhysicalExpr>> {
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    use datafusion::physical_expr::expressions::Column;
+    expression
+        .transform_up(|expr| {
+            let Some(column) = expr.downcast_ref::<Column>() else {
+                return Ok(Transformed::no(expr));
+            };
+            let at = *columns
+                .get(column.index())
+                .ok_or_else(|| internal_datafusion_err!("{column} is not a column of the table"))?;
+            Ok(Transformed::yes(
+                Arc::new(Column::new(schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>,
+            ))
+        })
+        .map(|done| done.data)
+}
+
+#[async_trait]
+impl ExtensionPlanner for LookupJoinPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        state: &dyn PlanSession,
+        context: &PhysicalPlanningContext,
+    ) -> PlanResult<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<LookupJoinNode>() else {
+            return Ok(None);
+        };
+        let probe = physical_inputs
+            .first()
+            .ok_or_else(|| internal_datafusion_err!("LookupJoin without input"))?;
+        let binder = Binder {
+            planner,
+            state,
+            context,
+        };
+        let mut layout: Vec<_> = (0..node.probe.schema().fields().len())
+            .map(OutputColumn::Probe)
+            .collect();
+        let mut arms = Vec::with_capacity(node.arms.len());
+        for (at, arm) in node.arms.iter().enumerate() {
+            let spec = binder.arm(node, at, &layout)?;
+            arms.push(spec);
+            if arm.has_columns() {
+                let (_, columns) = bound_table(arm)?;
+                layout.extend(
+                    columns
+                        .into_iter()
+                        .map(|column| OutputColumn::Table { arm: at, column }),
+                );
+            }
+        }
+        if arms.iter().any(|arm| !arm.kind.emits_probe()) {
+            // Only the table's own columns come out.
+            layout.retain(|column| matches!(column, OutputColumn::Table { .. }));
+        }
+        let schema = Arc::clone(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner());
+        let join = Arc::new(LookupJoin::new(arms, layout, schema));
+        Ok(Some(Arc::new(LookupJoinExec::new(
+            Arc::clone(probe),
+            join,
+            Arc::clone(&self.cancelled),
+        ))))
+    }
+}

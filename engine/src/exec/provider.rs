@@ -1,0 +1,143 @@
+//! Relations as DataFusion scans them.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session as PlanSession, TableProvider};
+use datafusion::datasource::TableType;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::Result as PlanResult;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::source_exec::{InputExec, SourceExec, StreamInput};
+use crate::error::Error;
+use crate::table::Table;
+
+/// A table's rows, as of when the plan is made.
+#[derive(Debug)]
+pub(crate) struct TableRows(pub(crate) Arc<Table>);
+
+#[async_trait]
+impl TableProvider for TableRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn PlanSession,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let snapshot = self.0.snapshot()?;
+        let batch_rows = state.config().batch_size();
+        let partitions = state.config().target_partitions().max(1);
+        let pieces: Vec<_> = snapshot
+            .chunks()
+            .iter()
+            .flat_map(|chunk| {
+                (0..chunk.num_rows())
+                    .step_by(batch_rows)
+                    .map(|from| chunk.slice(from, batch_rows.min(chunk.num_rows() - from)))
+            })
+            .collect();
+        // Contiguous runs, so that one partition reads the rows in order.
+        let run = pieces.len().div_ceil(partitions).max(1);
+        let mut partitions: Vec<Vec<_>> = pieces.chunks(run).map(<[_]>::to_vec).collect();
+        if partitions.is_empty() {
+            partitions.push(Vec::new());
+        }
+        let source =
+            MemorySourceConfig::try_new(&partitions, self.schema(), projection.cloned())?.with_limit(limit);
+        Ok(datafusion::datasource::source::DataSourceExec::from_data_source(
+            source,
+        ))
+    }
+}
+
+/// A stream, read from its source by every plan anew.
+#[derive(Debug)]
+pub(crate) struct StreamProvider(pub(crate) StreamInput);
+
+#[async_trait]
+impl TableProvider for StreamProvider {
+    fn schema(&self) -> SchemaRef {
+        self.0.source.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn PlanSession,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let mut input = self.0.clone();
+        input.request.projection = projection.cloned();
+        input.request.limit = limit;
+        input.request.partitions_max = state.config().target_partitions();
+        input.request.batch_rows_max = state.config().batch_size();
+        Ok(Arc::new(SourceExec::try_new(input)?))
+    }
+}
+
+/// The stream of a prepared query: each call brings its batch.
+#[derive(Debug)]
+pub(crate) struct InputProvider(pub(crate) SchemaRef);
+
+#[async_trait]
+impl TableProvider for InputProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn PlanSession,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(InputExec::try_new(&self.0, projection.cloned())?))
+    }
+}
+
+/// A sink's columns; it cannot be read. Without declared columns it has none.
+#[derive(Debug)]
+pub(crate) struct SinkProvider(pub(crate) Option<SchemaRef>);
+
+#[async_trait]
+impl TableProvider for SinkProvider {
+    fn schema(&self) -> SchemaRef {
+        self.0.clone().unwrap_or_else(|| Arc::new(Schema::empty()))
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn PlanSession,
+        _projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        Err(Error::internal("a sink is read").into())
+    }
+}

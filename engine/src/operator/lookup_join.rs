@@ -1,0 +1,409 @@
+//! The lookup join: batches in, batches enriched from tables out. Synchronous, without a clock.
+//!
+//! Row ids first, columns last: all arms are located and narrowed, residuals see only the columns
+//! they name, and the output is gathered once. See [`fletching_kernels::star`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::SchemaRef;
+use fletching_kernels::{
+    JoinKind, JoinPairs, KeyIndex, ProbeCursor, StarArm, StarKind, StarProbe, StarRows, TableCursor,
+    VisitedRows, finish_pairs, gather, join_pairs, select, star_join,
+};
+
+use super::BoundExpr;
+use crate::error::{Error, Result};
+use crate::table::{KeySpec, Table, TableSnapshot};
+
+/// Where a column of a join comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutputColumn {
+    /// A column of the probe batch.
+    Probe(usize),
+    /// A column of an arm's table.
+    Table {
+        /// The arm.
+        arm: usize,
+        /// The table's column.
+        column: usize,
+    },
+}
+
+/// One table to look up.
+#[derive(Debug, Clone)]
+pub(crate) struct ArmSpec {
+    pub(crate) table: Arc<Table>,
+    pub(crate) kind: JoinKind,
+    /// The probe side's key, over probe columns and earlier arms.
+    pub(crate) probe_keys: Vec<BoundExpr>,
+    /// The table's key.
+    pub(crate) key: KeySpec,
+    pub(crate) residual: Option<BoundExpr>,
+}
+
+/// A planned lookup join.
+#[derive(Debug, Clone)]
+pub(crate) struct LookupJoin {
+    arms: Vec<ArmSpec>,
+    output: Vec<OutputColumn>,
+    schema: SchemaRef,
+}
+
+/// The versions of the tables that one run reads, with their indexes.
+#[derive(Debug)]
+pub(crate) struct PinnedTables {
+    arms: Vec<PinnedArm>,
+    /// Which rows of a RIGHT or FULL join's table were matched.
+    visited: Option<VisitedRows>,
+    /// Probe rows seen and rows given out.
+    pub(crate) rows_in: AtomicU64,
+    pub(crate) rows_out: AtomicU64,
+}
+
+#[derive(Debug)]
+struct PinnedArm {
+    snapshot: Arc<TableSnapshot>,
+    rows: RecordBatch,
+    index: Arc<KeyIndex>,
+}
+
+impl LookupJoin {
+    pub(crate) fn new(arms: Vec<ArmSpec>, output: Vec<OutputColumn>, schema: SchemaRef) -> Self {
+        Self { arms, output, schema }
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Copies the join with some of its output columns.
+    pub(crate) fn project(&self, columns: &[usize]) -> Result<Self> {
+        let schema = Arc::new(self.schema.project(columns)?);
+        let output = columns.iter().map(|&column| self.output[column]).collect();
+        Ok(Self {
+            arms: self.arms.clone(),
+            output,
+            schema,
+        })
+    }
+
+    /// Says whether the table itself has rows to give once the probe side has ended.
+    pub(crate) fn keeps_table_rows(&self) -> bool {
+        self.arms.iter().any(|arm| arm.kind.needs_visited())
+    }
+
+    /// Says whether a probe row may give several rows.
+    pub(crate) fn may_multiply(&self, pinned: &PinnedTables) -> bool {
+        self.arms
+            .iter()
+            .zip(&pinned.arms)
+            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.index.is_unique())
+    }
+
+    /// Takes the tables' current versions and builds the indexes they lack.
+    pub(crate) fn pin(&self) -> Result<PinnedTables> {
+        let mut arms = Vec::with_capacity(self.arms.len());
+        for arm in &self.arms {
+            let snapshot = arm.table.snapshot()?;
+            let rows = snapshot.rows()?.clone();
+            let index = snapshot.index(&arm.key)?;
+            arms.push(PinnedArm {
+                snapshot,
+                rows,
+                index,
+            });
+        }
+        let visited = self
+            .keeps_table_rows()
+            .then(|| VisitedRows::new(arms.first().map_or(0, |arm| arm.index.row_count())));
+        Ok(PinnedTables {
+            arms,
+            visited,
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+        })
+    }
+
+    /// Says whether the pinned versions are still the tables' current ones.
+    pub(crate) fn is_current(&self, pinned: &PinnedTables) -> bool {
+        self.arms
+            .iter()
+            .zip(&pinned.arms)
+            .all(|(arm, pinned)| arm.table.version() == pinned.snapshot.version())
+    }
+
+    /// Joins one probe batch; hands over output batches of at most about `rows_max` rows.
+    pub(crate) fn join(
+        &self,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        rows_max: usize,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        pinned.rows_in.fetch_add(batch.num_rows() as u64, Relaxed);
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.keeps_table_rows() {
+            return self.join_whole_table(pinned, batch, rows_max, emit);
+        }
+        let arms: Vec<StarArm<'_>> = self
+            .arms
+            .iter()
+            .zip(&pinned.arms)
+            .map(|(arm, pinned)| {
+                Ok(StarArm {
+                    index: &pinned.index,
+                    kind: star_kind(arm.kind)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let mut probe = Probe {
+            join: self,
+            pinned,
+            batch,
+        };
+        star_join(&arms, batch.num_rows(), &mut probe, rows_max, &mut |rows| {
+            if rows.len == 0 {
+                return Ok(());
+            }
+            let gathered = self.gather(pinned, rows.len, |column| {
+                star_column(pinned, batch, &rows, column)
+            })?;
+            emit(gathered)
+        })
+    }
+
+    /// Joins a batch with a table whose own rows count: RIGHT, FULL, and the table's SEMI and ANTI.
+    fn join_whole_table(
+        &self,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        rows_max: usize,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let ([arm], [table]) = (self.arms.as_slice(), pinned.arms.as_slice()) else {
+            return Err(Error::internal("a RIGHT or FULL lookup shares a star join"));
+        };
+        let identity = StarRows::identity(batch.num_rows());
+        let keys = evaluate_all(&arm.probe_keys, batch.num_rows(), |column| {
+            star_column(pinned, batch, &identity, column)
+        })?;
+        let mut heads = Vec::new();
+        table.index.locate(&keys, None, &mut heads)?;
+        let mut cursor = ProbeCursor::default();
+        let mut pairs = JoinPairs::default();
+        loop {
+            let mut judge = |candidates: &JoinPairs| -> Result<BooleanArray> {
+                let Some(residual) = &arm.residual else {
+                    return Ok(BooleanArray::from(vec![true; candidates.probe.len()]));
+                };
+                let passed = evaluate(residual, candidates.probe.len(), |column| {
+                    pair_column(pinned, batch, candidates, column)
+                })?;
+                as_verdict(residual, &passed)
+            };
+            let residual: Option<&mut dyn FnMut(&JoinPairs) -> Result<BooleanArray>> =
+                if arm.residual.is_some() {
+                    Some(&mut judge)
+                } else {
+                    None
+                };
+            let visited = pinned.visited.as_ref();
+            let done = join_pairs(
+                &table.index,
+                &heads,
+                arm.kind,
+                &mut cursor,
+                rows_max,
+                residual,
+                visited,
+                &mut pairs,
+            )?;
+            if arm.kind.emits_pairs() && !pairs.probe.is_empty() {
+                emit(self.gather(pinned, pairs.probe.len(), |column| {
+                    pair_column(pinned, batch, &pairs, column)
+                })?)?;
+            }
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Hands over what the table itself owes once every probe batch has been joined.
+    pub(crate) fn finish(
+        &self,
+        pinned: &PinnedTables,
+        rows_max: usize,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(visited), [arm]) = (&pinned.visited, self.arms.as_slice()) else {
+            return Ok(());
+        };
+        let mut cursor = TableCursor::default();
+        let mut pairs = JoinPairs::default();
+        loop {
+            let done = finish_pairs(arm.kind, visited, &mut cursor, rows_max, &mut pairs);
+            if !pairs.build.is_empty() {
+                let rows = pairs.build.len();
+                emit(self.gather(pinned, rows, |column| match column {
+                    OutputColumn::Probe(_) => Ok(None),
+                    OutputColumn::Table { column, .. } => {
+                        Ok(Some(gather(pinned.arms[0].rows.column(column), &pairs.build)?))
+                    }
+                })?)?;
+            }
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes an output batch; a column that is not there is all NULL.
+    fn gather(
+        &self,
+        pinned: &PinnedTables,
+        rows: usize,
+        mut column: impl FnMut(OutputColumn) -> Result<Option<ArrayRef>>,
+    ) -> Result<RecordBatch> {
+        pinned.rows_out.fetch_add(rows as u64, Relaxed);
+        let mut columns = Vec::with_capacity(self.output.len());
+        for (&from, field) in self.output.iter().zip(self.schema.fields()) {
+            columns.push(match column(from)? {
+                Some(gathered) => gathered,
+                None => new_null_array(field.data_type(), rows),
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            columns,
+            &options,
+        )?)
+    }
+}
+
+fn star_kind(kind: JoinKind) -> Result<StarKind> {
+    Ok(match kind {
+        JoinKind::Inner => StarKind::Inner,
+        JoinKind::Left => StarKind::Left,
+        JoinKind::LeftSemi => StarKind::LeftSemi,
+        JoinKind::LeftAnti => StarKind::LeftAnti,
+        other => {
+            return Err(Error::internal(format!("{other:?} is no arm of a star join")));
+        }
+    })
+}
+
+/// Gathers a column of joined rows; `None` where the arm has none to give.
+fn star_column(
+    pinned: &PinnedTables,
+    batch: &RecordBatch,
+    rows: &StarRows,
+    column: OutputColumn,
+) -> Result<Option<ArrayRef>> {
+    Ok(Some(match column {
+        OutputColumn::Probe(column) => select(batch.column(column), rows.probe.as_deref())?,
+        OutputColumn::Table { arm, column } => gather(pinned.arms[arm].rows.column(column), &rows.arms[arm])?,
+    }))
+}
+
+fn pair_column(
+    pinned: &PinnedTables,
+    batch: &RecordBatch,
+    pairs: &JoinPairs,
+    column: OutputColumn,
+) -> Result<Option<ArrayRef>> {
+    Ok(Some(match column {
+        // Probe positions are row ids of the probe batch.
+        OutputColumn::Probe(column) => gather(batch.column(column), &pairs.probe)?,
+        OutputColumn::Table { arm, column } => gather(pinned.arms[arm].rows.column(column), &pairs.build)?,
+    }))
+}
+
+fn evaluate_all(
+    expressions: &[BoundExpr],
+    rows: usize,
+    column: impl Fn(OutputColumn) -> Result<Option<ArrayRef>>,
+) -> Result<Vec<ArrayRef>> {
+    expressions
+        .iter()
+        .map(|expression| evaluate(expression, rows, &column))
+        .collect()
+}
+
+fn evaluate(
+    expression: &BoundExpr,
+    rows: usize,
+    column: impl Fn(OutputColumn) -> Result<Option<ArrayRef>>,
+) -> Result<ArrayRef> {
+    expression.evaluate(rows, |input| {
+        column(input)?.ok_or_else(|| Error::internal("an expression names a column that is not joined yet"))
+    })
+}
+
+/// Computes keys and residuals for the star join.
+struct Probe<'a> {
+    join: &'a LookupJoin,
+    pinned: &'a PinnedTables,
+    batch: &'a RecordBatch,
+}
+
+impl StarProbe for Probe<'_> {
+    type Error = Error;
+
+    fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>> {
+        evaluate_all(&self.join.arms[arm].probe_keys, rows.len, |column| {
+            star_column(self.pinned, self.batch, rows, column)
+        })
+    }
+
+    fn has_residual(&self, arm: usize) -> bool {
+        self.join.arms[arm].residual.is_some()
+    }
+
+    fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
+        let Some(residual) = &self.join.arms[arm].residual else {
+            return Ok(None);
+        };
+        let passed = evaluate(residual, candidates.len, |column| {
+            star_column(self.pinned, self.batch, candidates, column)
+        })?;
+        as_verdict(residual, &passed).map(Some)
+    }
+}
+
+fn as_verdict(residual: &BoundExpr, passed: &ArrayRef) -> Result<BooleanArray> {
+    passed
+        .as_boolean_opt()
+        .cloned()
+        .ok_or_else(|| Error::internal(format!("{residual} is {}, not BOOLEAN", passed.data_type())))
+}
+
+impl fmt::Display for LookupJoin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, arm) in self.arms.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            let keys = arm
+                .probe_keys
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
+            write!(
+                f,
+                "{comma}{} {} on [{keys}]",
+                fletching_planner::kind_word(arm.kind),
+                arm.table.name()
+            )?;
+            if let Some(residual) = &arm.residual {
+                write!(f, " if {residual}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! Operators: synchronous work on batches, hosted by DataFusion's plans and by prepared queries.
+
+mod bound;
+mod lookup_join;
+
+pub(crate) use bound::BoundExpr;
+pub(crate) use lookup_join::{ArmSpec, LookupJoin, OutputColumn, PinnedTables};

@@ -1,0 +1,288 @@
+//! Running a plan: tables first, then the plan, its batches through a channel.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionConfig;
+use fletching_planner::{Warning, WarningKind};
+use futures::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
+use super::rows::{Rows, Running, task_error};
+use super::{Inner, Session, StatementCatalog};
+use crate::connector::{SinkSummary, SinkWriter};
+use crate::error::{Error, Result};
+use crate::exec::plan_physical;
+use crate::session::registry::Entry;
+use crate::table::{KeySpec, LoadContext, Table, load_all};
+
+/// Batches that may wait between a query and its reader.
+const BATCHES_WAITING_MAX: usize = 4;
+
+impl Session {
+    /// Starts a query and hands over its rows as they come.
+    pub(crate) fn stream(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Rows> {
+        let physical = self.ready_plan(plan, catalog)?;
+        let schema = output_schema(plan);
+        let inner = Arc::clone(&self.inner);
+        let context = catalog.state.task_ctx();
+        let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
+        let pump = {
+            let schema = Arc::clone(&schema);
+            async move {
+                let sent = AssertUnwindSafe(pump(physical, context, schema, &sender))
+                    .catch_unwind()
+                    .await;
+                if sent.is_err() {
+                    let _ = sender.send(Err(Error::internal("a query panicked"))).await;
+                }
+            }
+        };
+        let guard = StreamGuard {
+            inner,
+            reports: watched(catalog),
+        };
+        let task = self.runtime()?.spawn(pump);
+        Ok(Rows::running(
+            schema,
+            receiver,
+            Running {
+                task: task.abort_handle(),
+                at_end: Box::new(guard),
+            },
+        ))
+    }
+
+    /// Runs a query to its end and writes its rows.
+    pub(crate) fn write(
+        &self,
+        plan: &LogicalPlan,
+        catalog: &StatementCatalog,
+        mut writer: Box<dyn SinkWriter>,
+    ) -> Result<SinkSummary> {
+        let physical = self.ready_plan(plan, catalog)?;
+        let schema = output_schema(plan);
+        let context = catalog.state.task_ctx();
+        let cancelled = Arc::clone(&catalog.cancelled);
+        let work = async move {
+            let mut rows = execute_stream(physical, context)?;
+            while let Some(batch) = rows.next().await {
+                writer.write(&named(&batch?, &schema)?)?;
+            }
+            if cancelled.load(Relaxed) {
+                Err(Error::Cancelled)
+            } else {
+                writer.commit()
+            }
+        };
+        let summary = self.block_on(work);
+        self.note_bad_rows(&watched(catalog));
+        self.inner.progress.clear();
+        summary
+    }
+
+    /// Runs a query to its end and keeps its rows.
+    pub(crate) fn collect(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<RecordBatch>> {
+        self.stream(plan, catalog)?.collect_batches()
+    }
+
+    /// Runs async work on the session's threads and waits for it, from any thread.
+    pub(crate) fn block_on<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.runtime()?.spawn(work);
+        match futures::executor::block_on(task) {
+            Ok(result) => result,
+            Err(error) => Err(task_error(&error)),
+        }
+    }
+
+    /// Loads the tables a plan reads, then makes it one that runs.
+    pub(crate) fn ready_plan(
+        &self,
+        plan: &LogicalPlan,
+        catalog: &StatementCatalog,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.load_tables(plan, catalog)?;
+        for name in relations_of(plan)? {
+            if let (Some(Entry::Stream(stream)), Some(request)) =
+                (catalog.registry.get(&name), catalog.requests.get(&name))
+            {
+                self.inner
+                    .progress
+                    .watch_stream(&name, Arc::clone(&request.report), stream.source.size());
+            }
+        }
+        let state = catalog.state.clone();
+        let plan = plan.clone();
+        let cancelled = Arc::clone(&catalog.cancelled);
+        self.block_on(async move { Ok(plan_physical(&plan, &state, cancelled).await?) })
+    }
+
+    /// Loads the tables of a plan that are not ready, and warns of duplicate keys.
+    pub(crate) fn load_tables(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<()> {
+        let tables: Vec<Arc<Table>> = relations_of(plan)?
+            .iter()
+            .filter_map(|name| match catalog.registry.get(name) {
+                Some(Entry::Table { table, .. }) => Some(Arc::clone(table)),
+                _ => None,
+            })
+            .collect();
+        self.inner.progress.watch_tables(tables.clone());
+        let batch_rows_max = self.inner.settings.read().batch_rows;
+        let pool = self.pool()?;
+        let context = LoadContext {
+            pool: &pool,
+            batch_rows_max,
+            cancelled: &catalog.cancelled,
+        };
+        for table in load_all(&tables, &context)? {
+            self.note_bad_rows(&[(table.name().to_string(), table.load_report().0)]);
+            self.note_duplicate_keys(&table)?;
+        }
+        Ok(())
+    }
+
+    /// Warns where a table's declared key is not one.
+    pub(crate) fn note_duplicate_keys(&self, table: &Table) -> Result<()> {
+        if table.primary_key().is_empty() {
+            return Ok(());
+        }
+        let snapshot = table.snapshot()?;
+        let index = snapshot.index(&KeySpec::of_columns(table.schema(), table.primary_key()))?;
+        let Some((first, second)) = index.first_duplicate() else {
+            return Ok(());
+        };
+        let rows = snapshot.rows()?;
+        let names: Vec<_> = table
+            .primary_key()
+            .iter()
+            .map(|&at| table.schema().field(at).name().as_str())
+            .collect();
+        let key = table
+            .primary_key()
+            .iter()
+            .map(|&at| arrow::util::display::array_value_to_string(rows.column(at), first as usize))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.warn(Warning::new(
+            WarningKind::DuplicateKey,
+            format!(
+                "table {}: PRIMARY KEY ({}) has duplicates: {} rows repeat a key, for example ({}) in rows {} and {}; \
+                 a join gives one row for each",
+                table.name(),
+                names.join(", "),
+                index.duplicate_rows(),
+                key.join(", "),
+                u64::from(first) + 1,
+                u64::from(second) + 1,
+            ),
+        ));
+        Ok(())
+    }
+
+    pub(crate) fn note_bad_rows(&self, reports: &[(String, Arc<crate::connector::SourceReport>)]) {
+        self.inner.note_bad_rows(reports);
+    }
+
+    pub(crate) fn state(&self) -> Result<SessionState> {
+        let settings = self.inner.settings.read().clone();
+        let mut config = SessionConfig::from(settings.datafusion)
+            .with_target_partitions(settings.threads)
+            .with_batch_size(settings.batch_rows);
+        config.options_mut().sql_parser.parse_float_as_decimal = true;
+        Ok(SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(Arc::clone(&self.inner.environment))
+            .build())
+    }
+}
+
+/// Keeps what a running query needs alive and notes its bad rows when it ends.
+struct StreamGuard {
+    inner: Arc<Inner>,
+    reports: Vec<(String, Arc<crate::connector::SourceReport>)>,
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.inner.note_bad_rows(&self.reports);
+        self.inner.progress.clear();
+    }
+}
+
+fn watched(catalog: &StatementCatalog) -> Vec<(String, Arc<crate::connector::SourceReport>)> {
+    catalog
+        .requests
+        .iter()
+        .map(|(name, request)| (name.clone(), Arc::clone(&request.report)))
+        .collect()
+}
+
+/// Sends a plan's batches, or its first error, to whoever takes them.
+async fn pump(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    schema: SchemaRef,
+    sender: &mpsc::Sender<Result<RecordBatch>>,
+) {
+    let mut rows = match execute_stream(plan, context) {
+        Ok(rows) => rows,
+        Err(error) => {
+            let _ = sender.send(Err(error.into())).await;
+            return;
+        }
+    };
+    while let Some(batch) = rows.next().await {
+        let batch = batch
+            .map_err(Error::from)
+            .and_then(|batch| named(&batch, &schema));
+        let failed = batch.is_err();
+        if sender.send(batch).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Returns the names of the relations a plan scans, subqueries included.
+pub(crate) fn relations_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan {
+            names.insert(scan.table_name.table().to_string());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
+}
+
+/// Returns a plan's columns as they were named when it was planned.
+pub(crate) fn output_schema(plan: &LogicalPlan) -> SchemaRef {
+    Arc::clone(plan.schema().inner())
+}
+
+/// Gives a batch the planned names. A column that the plan says is never NULL may say so no more.
+pub(crate) fn named(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch.clone());
+    }
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        batch.columns().to_vec(),
+        &options,
+    )?)
+}
+
+/// Makes the flag by which a statement is cancelled.
+pub(crate) fn fresh_flag() -> Arc<AtomicBool> {
+    Arc::new(AtomicBool::new(false))
+}

@@ -1,0 +1,252 @@
+//! `SHOW`, `DESCRIBE`, `EXPLAIN`: what a session knows, as rows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::execute_stream;
+use fletching_planner::ShowKind;
+use futures::StreamExt;
+
+use super::rows::Rows;
+use super::settings::SETTINGS;
+use super::{Entry, Session, StatementCatalog};
+use crate::error::{Error, Result};
+use crate::table::TableState;
+
+/// Columns of text, by name.
+struct TextColumns<const N: usize> {
+    names: [&'static str; N],
+    values: [Vec<Option<String>>; N],
+}
+
+impl<const N: usize> TextColumns<N> {
+    fn new(names: [&'static str; N]) -> Self {
+        Self {
+            names,
+            values: std::array::from_fn(|_| Vec::new()),
+        }
+    }
+
+    fn push(&mut self, row: [Option<String>; N]) {
+        for (column, value) in self.values.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+
+    fn columns(self) -> Vec<(&'static str, ArrayRef)> {
+        let column = |values| Arc::new(StringArray::from(values)) as ArrayRef;
+        self.names
+            .into_iter()
+            .zip(self.values.into_iter().map(column))
+            .collect()
+    }
+
+    fn rows(self) -> Result<Rows> {
+        rows(self.columns())
+    }
+}
+
+fn rows(columns: Vec<(&'static str, ArrayRef)>) -> Result<Rows> {
+    let batch = RecordBatch::try_from_iter(columns)?;
+    Ok(Rows::ready(batch.schema(), vec![batch]))
+}
+
+impl Session {
+    pub(super) fn show(&self, kind: ShowKind) -> Result<Rows> {
+        match kind {
+            ShowKind::Tables => self.show_tables(),
+            ShowKind::Streams | ShowKind::Sinks => {
+                let mut list = TextColumns::new(["name", "connector", "columns"]);
+                for (name, entry) in self.inner.registry.read().iter() {
+                    let connector = match (kind, entry) {
+                        (ShowKind::Streams, Entry::Stream(stream)) => &stream.connector,
+                        (ShowKind::Sinks, Entry::Sink(sink)) => &sink.connector,
+                        _ => continue,
+                    };
+                    let columns = entry.schema().map(|schema| {
+                        schema
+                            .fields()
+                            .iter()
+                            .map(|field| field.name().clone())
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    });
+                    list.push([Some(name.clone()), Some(connector.clone()), columns]);
+                }
+                list.rows()
+            }
+            ShowKind::Views => {
+                let mut list = TextColumns::new(["name", "query"]);
+                for (name, entry) in self.inner.registry.read().iter() {
+                    if let Entry::View(view) = entry {
+                        list.push([Some(name.clone()), Some(view.text.clone())]);
+                    }
+                }
+                list.rows()
+            }
+            ShowKind::Functions => {
+                let mut list = TextColumns::new(["name", "kind"]);
+                for (name, kind) in self.inner.planner.functions().names() {
+                    list.push([Some(name), Some(kind.to_string())]);
+                }
+                list.rows()
+            }
+            ShowKind::Settings => {
+                let mut list = TextColumns::new(["name", "value", "meaning"]);
+                for spec in SETTINGS {
+                    let value = self.inner.settings.read().get(spec.name)?;
+                    list.push([Some(spec.name.into()), Some(value), Some(spec.help.into())]);
+                }
+                list.rows()
+            }
+            _ => Err(Error::internal("SHOW of something unknown")),
+        }
+    }
+
+    fn show_tables(&self) -> Result<Rows> {
+        let mut list = TextColumns::new(["name", "connector", "state", "primary_key"]);
+        let (mut counts, mut bytes) = (Vec::new(), Vec::new());
+        for (name, entry) in self.inner.registry.read().iter() {
+            let Entry::Table { table, connector } = entry else {
+                continue;
+            };
+            let state = match table.state() {
+                TableState::Failed(message) => format!("failed: {message}"),
+                state => state.word().to_string(),
+            };
+            let key = table
+                .primary_key()
+                .iter()
+                .map(|&at| table.schema().field(at).name().as_str());
+            let key = key.collect::<Vec<_>>().join(", ");
+            list.push([
+                Some(name.clone()),
+                Some(connector.clone()),
+                Some(state),
+                (!key.is_empty()).then_some(key),
+            ]);
+            let snapshot = table.snapshot().ok();
+            counts.push(snapshot.as_ref().map(|snapshot| snapshot.row_count() as u64));
+            bytes.push(snapshot.map(|snapshot| snapshot.memory_bytes() as u64));
+        }
+        let mut columns = list.columns();
+        columns.push(("rows", Arc::new(UInt64Array::from(counts))));
+        columns.push(("bytes", Arc::new(UInt64Array::from(bytes))));
+        rows(columns)
+    }
+
+    pub(super) fn show_setting(&self, name: &str) -> Result<Rows> {
+        let value = self.inner.settings.read().get(name)?;
+        let mut list = TextColumns::new(["name", "value"]);
+        list.push([Some(name.to_string()), Some(value)]);
+        list.rows()
+    }
+
+    pub(super) fn describe(&self, name: &str) -> Result<Rows> {
+        let entry = self.inner.registry.read().get(name).cloned();
+        let entry = entry.ok_or_else(|| Error::internal(format!("{name} is gone")))?;
+        let key: Vec<usize> = match &entry {
+            Entry::Table { table, .. } => table.primary_key().to_vec(),
+            _ => Vec::new(),
+        };
+        let mut list = TextColumns::new(["column", "type", "nullable", "key"]);
+        for (at, field) in entry
+            .schema()
+            .iter()
+            .flat_map(|schema| schema.fields().iter().enumerate())
+        {
+            let nullable = if field.is_nullable() { "yes" } else { "no" };
+            let key = key.contains(&at).then(|| "primary".to_string());
+            list.push([
+                Some(field.name().clone()),
+                Some(sql_type(field.data_type())),
+                Some(nullable.into()),
+                key,
+            ]);
+        }
+        list.rows()
+    }
+
+    pub(super) fn explain(
+        &self,
+        analyze: bool,
+        verbose: bool,
+        plan: &LogicalPlan,
+        optimized: &LogicalPlan,
+        catalog: &StatementCatalog,
+    ) -> Result<Rows> {
+        let mut list = TextColumns::new(["plan_type", "plan"]);
+        let mut push =
+            |kind: &str, text: String| list.push([Some(kind.to_string()), Some(text.trim_end().to_string())]);
+        if verbose {
+            push("initial_logical_plan", plan.display_indent().to_string());
+        }
+        push("logical_plan", optimized.display_indent().to_string());
+        let physical = self.ready_plan(optimized, catalog)?;
+        if analyze {
+            let context = catalog.state.task_ctx();
+            let run = Arc::clone(&physical);
+            self.block_on(async move {
+                let mut rows = execute_stream(run, context)?;
+                while let Some(batch) = rows.next().await {
+                    batch?;
+                }
+                Ok(())
+            })?;
+            let shown = DisplayableExecutionPlan::with_metrics(physical.as_ref());
+            push("plan_with_metrics", shown.indent(verbose).to_string());
+        } else {
+            push(
+                "physical_plan",
+                DisplayableExecutionPlan::new(physical.as_ref())
+                    .indent(verbose)
+                    .to_string(),
+            );
+        }
+        self.inner.progress.clear();
+        list.rows()
+    }
+}
+
+/// Returns a type as SQL writes it, where SQL has a word for it.
+pub(crate) fn sql_type(kind: &DataType) -> String {
+    match kind {
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::UInt8 => "TINYINT UNSIGNED".into(),
+        DataType::UInt16 => "SMALLINT UNSIGNED".into(),
+        DataType::UInt32 => "INT UNSIGNED".into(),
+        DataType::UInt64 => "BIGINT UNSIGNED".into(),
+        DataType::Float32 => "REAL".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTEA".into(),
+        DataType::Decimal32(p, s)
+        | DataType::Decimal64(p, s)
+        | DataType::Decimal128(p, s)
+        | DataType::Decimal256(p, s) => format!("DECIMAL({p},{s})"),
+        DataType::Date32 => "DATE".into(),
+        DataType::Time64(_) | DataType::Time32(_) => "TIME".into(),
+        DataType::Timestamp(unit, zone) => {
+            let digits = match unit {
+                TimeUnit::Second => 0,
+                TimeUnit::Millisecond => 3,
+                TimeUnit::Microsecond => 6,
+                TimeUnit::Nanosecond => 9,
+            };
+            match zone {
+                Some(zone) => format!("TIMESTAMP({digits}) WITH TIME ZONE '{zone}'"),
+                None => format!("TIMESTAMP({digits})"),
+            }
+        }
+        DataType::Interval(_) => "INTERVAL".into(),
+        DataType::Dictionary(_, value) => format!("{} (dictionary)", sql_type(value)),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,382 @@
+//! Carrying out planned statements.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use fletching_planner::{CreateRelation, RelationKind, Statement, WithOption};
+
+use super::registry::{SinkEntry, ViewEntry};
+use super::rows::{Outcome, Summary};
+use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema};
+use crate::connector::{self, MemoryStream, Options, RelationSpec, SinkSummary, nearest};
+use crate::error::{Error, Result};
+use crate::table::{Table, TableOrigin};
+
+impl Session {
+    pub(super) fn carry_out(&self, statement: Statement, catalog: &StatementCatalog) -> Result<Outcome> {
+        match statement {
+            Statement::Query(plan) => Ok(Outcome::Rows(self.stream(&plan, catalog)?)),
+            Statement::Create(create) => self.create(&create, Some(catalog)),
+            Statement::CreateView {
+                name,
+                plan,
+                text,
+                or_replace,
+            } => {
+                self.register(&name, Entry::View(Arc::new(ViewEntry { plan, text })), or_replace)?;
+                Ok(Outcome::done(format!("view {name} created")))
+            }
+            Statement::Insert { target, plan } => self.insert(&target, &plan, catalog),
+            Statement::Drop {
+                kind,
+                names,
+                if_exists,
+            } => self.drop_relations(kind, &names, if_exists),
+            Statement::Show(kind) => self.show(kind).map(Outcome::Rows),
+            Statement::ShowSetting(name) => self.show_setting(&name).map(Outcome::Rows),
+            Statement::Describe(name) => self.describe(&name).map(Outcome::Rows),
+            Statement::Set { name, value } => {
+                self.set(&name, &value)?;
+                Ok(Outcome::done(format!("{name} = {value}")))
+            }
+            Statement::Explain {
+                analyze,
+                verbose,
+                plan,
+                optimized,
+            } => self
+                .explain(analyze, verbose, &plan, &optimized, catalog)
+                .map(Outcome::Rows),
+            _ => Err(Error::internal("a statement that the session does not know")),
+        }
+    }
+
+    /// Does of a statement what names later ones need, and nothing else.
+    pub(super) fn check_planned(&self, statement: Statement, catalog: &StatementCatalog) -> Result<()> {
+        match statement {
+            Statement::Create(create) => self.create(&create, None).map(|_| ()),
+            Statement::CreateView { .. } | Statement::Drop { .. } | Statement::Set { .. } => {
+                self.carry_out(statement, catalog).map(|_| ())
+            }
+            Statement::ShowSetting(name) => self.show_setting(&name).map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a relation and, where `catalog` is given, runs its query.
+    fn create(&self, create: &CreateRelation, catalog: Option<&StatementCatalog>) -> Result<Outcome> {
+        let word = create.kind.word();
+        if create.if_not_exists && self.inner.registry.read().contains_key(&create.name) {
+            return Ok(Outcome::done(format!("{word} {} is there already", create.name)));
+        }
+        if !create.or_replace && self.inner.registry.read().contains_key(&create.name) {
+            return Err(self.name_is_taken(create));
+        }
+        match create.kind {
+            RelationKind::Stream => self.create_stream_relation(create),
+            RelationKind::Sink => self.create_sink(create, catalog),
+            RelationKind::Table if create.query.is_some() => self.create_table_as(create, catalog),
+            RelationKind::Table => self.create_table_relation(create),
+            other => Err(Error::internal(format!("CREATE {}", other.word()))),
+        }
+    }
+
+    fn name_is_taken(&self, create: &CreateRelation) -> Error {
+        let there = self
+            .inner
+            .registry
+            .read()
+            .get(&create.name)
+            .map_or("relation", |entry| entry.kind().word());
+        Error::Option {
+            subject: format!("{} {}", create.kind.word(), create.name),
+            message: format!("there is already a {there} of this name"),
+            hint: Some("choose another name, or say CREATE OR REPLACE or IF NOT EXISTS".into()),
+            location: None,
+        }
+    }
+
+    fn create_stream_relation(&self, create: &CreateRelation) -> Result<Outcome> {
+        let (connector, spec) = self.spec(create, connector::RelationKind::Stream)?;
+        let entry = if connector == "memory" {
+            spec.options.check(&[])?;
+            let memory = Arc::new(MemoryStream::new(declared(create)?));
+            StreamEntry {
+                source: Arc::clone(&memory) as _,
+                memory: Some(memory),
+                connector,
+            }
+        } else {
+            StreamEntry {
+                source: self.find_connector(&connector, create)?.source(&spec)?,
+                memory: None,
+                connector,
+            }
+        };
+        self.register(&create.name, Entry::Stream(entry), create.or_replace)?;
+        Ok(Outcome::done(format!("stream {} created", create.name)))
+    }
+
+    fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
+        let (connector, spec) = self.spec(create, connector::RelationKind::Table)?;
+        let table = if connector == "memory" {
+            spec.options.check(&[])?;
+            Table::new(
+                &create.name,
+                &declared(create)?,
+                &create.primary_key,
+                TableOrigin::Memory,
+            )?
+        } else {
+            let source = self.find_connector(&connector, create)?.source(&spec)?;
+            Table::new(
+                &create.name,
+                &source.schema(),
+                &create.primary_key,
+                TableOrigin::Source(source),
+            )?
+        };
+        self.register(
+            &create.name,
+            Entry::Table {
+                table: Arc::new(table),
+                connector,
+            },
+            create.or_replace,
+        )?;
+        Ok(Outcome::done(format!("table {} created", create.name)))
+    }
+
+    /// Runs the query of `CREATE TABLE … AS SELECT` and keeps its rows.
+    fn create_table_as(
+        &self,
+        create: &CreateRelation,
+        catalog: Option<&StatementCatalog>,
+    ) -> Result<Outcome> {
+        let Some(query) = &create.query else {
+            return Err(Error::internal("no query"));
+        };
+        let (connector, spec) = self.spec(create, connector::RelationKind::Table)?;
+        if connector != "memory" {
+            return Err(Error::Option {
+                subject: spec.subject(),
+                message: format!(
+                    "a table made by a query is kept in memory, not with connector '{connector}'"
+                ),
+                hint: Some("leave the option out; to write a file, create a SINK".into()),
+                location: None,
+            });
+        }
+        spec.options.check(&[])?;
+        let table = Table::new(
+            &create.name,
+            &output_schema(query),
+            &create.primary_key,
+            TableOrigin::Memory,
+        )?;
+        if let Some(catalog) = catalog {
+            for batch in self.collect(query, catalog)? {
+                table.append(&batch)?;
+            }
+            self.note_duplicate_keys(&table)?;
+        }
+        let rows = table.snapshot()?.row_count() as u64;
+        self.register(
+            &create.name,
+            Entry::Table {
+                table: Arc::new(table),
+                connector,
+            },
+            create.or_replace,
+        )?;
+        let message = format!("table {} created: {rows} rows", create.name);
+        Ok(Outcome::Done(Summary {
+            message,
+            rows: Some(rows),
+        }))
+    }
+
+    fn create_sink(&self, create: &CreateRelation, catalog: Option<&StatementCatalog>) -> Result<Outcome> {
+        let (connector, spec) = self.spec(create, connector::RelationKind::Sink)?;
+        let sink = self.find_connector(&connector, create)?.sink(&spec)?;
+        let entry = SinkEntry {
+            sink,
+            schema: create.schema.clone(),
+            connector,
+        };
+        self.register(&create.name, Entry::Sink(entry.clone()), create.or_replace)?;
+        match (&create.query, catalog) {
+            (Some(query), Some(catalog)) => {
+                let written = entry
+                    .sink
+                    .create(&output_schema(query))
+                    .and_then(|writer| self.write(query, catalog, writer));
+                match written {
+                    Ok(summary) => Ok(sink_outcome(&create.name, &summary)),
+                    Err(error) => {
+                        // A sink whose first run failed is as if it had never been created.
+                        self.inner.registry.write().remove(&create.name);
+                        Err(error)
+                    }
+                }
+            }
+            _ => Ok(Outcome::done(format!("sink {} created", create.name))),
+        }
+    }
+
+    fn insert(
+        &self,
+        target: &str,
+        plan: &datafusion::logical_expr::LogicalPlan,
+        catalog: &StatementCatalog,
+    ) -> Result<Outcome> {
+        match catalog.registry.get(target) {
+            Some(Entry::Table { table, .. }) => {
+                if !matches!(table.origin(), TableOrigin::Memory) {
+                    return Err(Error::Option {
+                        subject: format!("table {target}"),
+                        message:
+                            "it is filled by its connector: INSERT would be lost when it is loaded again"
+                                .into(),
+                        hint: Some(
+                            "create the table without a connector, or from it with CREATE TABLE … AS SELECT"
+                                .into(),
+                        ),
+                        location: None,
+                    });
+                }
+                let batches = self.collect(plan, catalog)?;
+                let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+                if let Some(first) = batches.first() {
+                    let all = arrow::compute::concat_batches(first.schema_ref(), &batches)?;
+                    table.append(&all)?;
+                    self.note_duplicate_keys(table)?;
+                }
+                let message = format!(
+                    "table {target}: {rows} {} inserted",
+                    if rows == 1 { "row" } else { "rows" }
+                );
+                Ok(Outcome::Done(Summary {
+                    message,
+                    rows: Some(rows as u64),
+                }))
+            }
+            Some(Entry::Sink(sink)) => {
+                let writer = sink.sink.create(&output_schema(plan))?;
+                Ok(sink_outcome(target, &self.write(plan, catalog, writer)?))
+            }
+            _ => Err(Error::internal(format!("{target} takes no rows"))),
+        }
+    }
+
+    fn drop_relations(&self, kind: RelationKind, names: &[String], if_exists: bool) -> Result<Outcome> {
+        let mut registry = self.inner.registry.write();
+        for name in names {
+            let message = match registry.get(name) {
+                Some(entry) if entry.kind() == kind => continue,
+                Some(entry) => format!("it is a {}", entry.kind().word()),
+                None if if_exists => continue,
+                None => format!("there is no {} of this name", kind.word()),
+            };
+            let hint = match registry.get(name) {
+                Some(entry) => Some(format!("say DROP {}", entry.kind().word().to_uppercase())),
+                None => nearest(name, registry.keys().map(String::as_str))
+                    .map(|near| format!("did you mean '{near}'?")),
+            };
+            return Err(Error::Option {
+                subject: format!("{} {name}", kind.word()),
+                message,
+                hint,
+                location: None,
+            });
+        }
+        for name in names {
+            registry.remove(name);
+        }
+        Ok(Outcome::done(format!(
+            "{} {} dropped",
+            kind.word(),
+            names.join(", ")
+        )))
+    }
+
+    /// Splits a statement's options into the connector's name and the rest.
+    fn spec(&self, create: &CreateRelation, kind: connector::RelationKind) -> Result<(String, RelationSpec)> {
+        let mut options = Options::new(format!("{} {}", create.kind.word(), create.name));
+        for WithOption {
+            name,
+            value,
+            location,
+        } in &create.options
+        {
+            options.set(
+                name,
+                value.clone(),
+                location.map(|place| (place.line, place.column)),
+            );
+        }
+        let has_path = options.text("path").is_some();
+        let connector = match options.take("connector") {
+            Some(name) => name.to_ascii_lowercase(),
+            None if has_path => "file".into(),
+            None if create.options.is_empty() && create.kind != RelationKind::Sink => "memory".into(),
+            None => {
+                return Err(Error::Option {
+                    subject: format!("{} {}", create.kind.word(), create.name),
+                    message: "the option 'connector' is missing".into(),
+                    hint: Some(format!("known connectors: {}", self.connector_names().join(", "))),
+                    location: None,
+                });
+            }
+        };
+        let spec = RelationSpec {
+            name: create.name.clone(),
+            kind,
+            schema: create.schema.clone(),
+            primary_key: create.primary_key.clone(),
+            options,
+        };
+        Ok((connector, spec))
+    }
+
+    fn find_connector(&self, name: &str, create: &CreateRelation) -> Result<Arc<dyn connector::Connector>> {
+        self.connector(name).ok_or_else(|| {
+            let known = self.connector_names();
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(near) if near != name => format!("did you mean '{near}'?"),
+                _ => format!("known connectors: {}", known.join(", ")),
+            };
+            let place = create
+                .options
+                .iter()
+                .find(|option| option.name.eq_ignore_ascii_case("connector"));
+            Error::Option {
+                subject: format!("{} {}", create.kind.word(), create.name),
+                message: format!("connector '{name}' cannot make a {}", create.kind.word()),
+                hint: Some(hint),
+                location: place
+                    .and_then(|option| option.location)
+                    .map(|place| (place.line, place.column)),
+            }
+        })
+    }
+}
+
+fn declared(create: &CreateRelation) -> Result<SchemaRef> {
+    create.schema.clone().ok_or_else(|| Error::Option {
+        subject: format!("{} {}", create.kind.word(), create.name),
+        message: "a relation in memory needs its columns declared".into(),
+        hint: Some("as in (id BIGINT, name VARCHAR)".into()),
+        location: None,
+    })
+}
+
+fn sink_outcome(name: &str, summary: &SinkSummary) -> Outcome {
+    let rows = if summary.rows == 1 { "row" } else { "rows" };
+    let message = format!("sink {name}: {} {rows} to {}", summary.rows, summary.location);
+    Outcome::Done(Summary {
+        message,
+        rows: Some(summary.rows),
+    })
+}

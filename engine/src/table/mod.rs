@@ -1,0 +1,209 @@
+//! Tables: reference data held in columns, versioned, indexed by key.
+//!
+//! ```text
+//!   Table ── one writer ──▶ Arc<TableSnapshot> (version n)      readers keep the one they hold
+//!                             ├ chunks: RecordBatch, RecordBatch, …   rows in the order they came
+//!                             ├ rows(): the same as one batch         made once, on first lookup
+//!                             └ index(key): KeyIndex over rows()      made once a key, kept
+//! ```
+
+mod load;
+mod snapshot;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parking_lot::{Mutex, RwLock};
+
+pub(crate) use load::{LoadContext, load_all};
+pub use snapshot::TableSnapshot;
+pub(crate) use snapshot::{KeySpec, as_views, view_schema};
+
+use crate::connector::{Source, SourceReport};
+use crate::error::{Error, Result};
+
+/// Where a table's rows come from.
+#[derive(Debug)]
+pub(crate) enum TableOrigin {
+    /// Loaded from a source when first needed.
+    Source(Arc<dyn Source>),
+    /// Filled by `INSERT`, by a query or by the program.
+    Memory,
+}
+
+/// Whether a table can be joined with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TableState {
+    /// Its source has not been read yet; the first query that needs it will.
+    Waiting,
+    /// Its source is being read.
+    Loading,
+    /// Its rows are there.
+    Ready,
+    /// Its source could not be read; the next query that needs it tries again.
+    Failed(String),
+}
+
+impl TableState {
+    /// Returns the state as a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A table of a session.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+/// use fletching::Session;
+///
+/// let session = Session::new()?;
+/// let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+/// session.create_table("users", vec![RecordBatch::try_from_iter([("id", id)])?], &["id"])?;
+///
+/// let users = session.table("users").expect("just created");
+/// assert_eq!(users.snapshot()?.row_count(), 2);
+/// # Ok::<(), fletching::Error>(())
+/// ```
+pub struct Table {
+    name: String,
+    schema: SchemaRef,
+    primary_key: Vec<usize>,
+    origin: TableOrigin,
+    snapshot: RwLock<Arc<TableSnapshot>>,
+    state: Mutex<TableState>,
+    /// Held by the thread that loads; others wait for it.
+    loading: Mutex<()>,
+    report: Mutex<(Arc<SourceReport>, Instant)>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("name", &self.name)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    /// Makes a table of a source's rows, to be loaded later, or an empty one to be filled.
+    ///
+    /// `schema` is what the rows come with; the table holds texts and bytes as views of them.
+    pub(crate) fn new(
+        name: &str,
+        schema: &SchemaRef,
+        primary_key: &[String],
+        origin: TableOrigin,
+    ) -> Result<Self> {
+        let schema = view_schema(schema);
+        let primary_key = primary_key
+            .iter()
+            .map(|column| {
+                schema.index_of(column).map_err(|_| Error::Option {
+                    subject: format!("table {name}"),
+                    message: format!("there is no column '{column}' for the primary key"),
+                    hint: None,
+                    location: None,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let state = match origin {
+            TableOrigin::Source(_) => TableState::Waiting,
+            TableOrigin::Memory => TableState::Ready,
+        };
+        Ok(Self {
+            name: name.to_string(),
+            snapshot: RwLock::new(Arc::new(TableSnapshot::empty(Arc::clone(&schema)))),
+            schema,
+            primary_key,
+            origin,
+            state: Mutex::new(state),
+            loading: Mutex::new(()),
+            report: Mutex::new((Arc::default(), Instant::now())),
+        })
+    }
+
+    /// Returns the table's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the columns; texts and bytes are views.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Returns the positions of the primary key's columns; empty where there is none.
+    pub fn primary_key(&self) -> &[usize] {
+        &self.primary_key
+    }
+
+    /// Returns whether the table can be joined with.
+    pub fn state(&self) -> TableState {
+        self.state.lock().clone()
+    }
+
+    /// Returns the current version, in O(1). It stays as it is while the table moves on.
+    ///
+    /// # Errors
+    /// Fails where the table's source has not been loaded: run a query or prepare one first.
+    pub fn snapshot(&self) -> Result<Arc<TableSnapshot>> {
+        match &*self.state.lock() {
+            TableState::Ready => Ok(Arc::clone(&self.snapshot.read())),
+            TableState::Failed(message) => Err(Error::External {
+                message: format!("table {}: {message}", self.name),
+                source: None,
+            }),
+            TableState::Waiting | TableState::Loading => Err(Error::internal(format!(
+                "table {} is read before it is loaded",
+                self.name
+            ))),
+        }
+    }
+
+    /// Returns the version's number: it grows with every change.
+    pub fn version(&self) -> u64 {
+        self.snapshot.read().version()
+    }
+
+    pub(crate) fn origin(&self) -> &TableOrigin {
+        &self.origin
+    }
+
+    /// Appends rows as one new version. `batch` must have the table's columns in order; texts
+    /// and bytes may be stored in any way.
+    ///
+    /// # Errors
+    /// Fails where the columns differ, or the table would have more than 2^32 - 2 rows.
+    pub fn append(&self, batch: &RecordBatch) -> Result<()> {
+        let batch = as_views(batch, &self.schema)?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut current = self.snapshot.write();
+        *current = Arc::new(current.with_appended(batch, &self.name)?);
+        Ok(())
+    }
+
+    fn replace(&self, chunks: Vec<RecordBatch>) -> Result<()> {
+        let mut current = self.snapshot.write();
+        *current = Arc::new(TableSnapshot::try_new(
+            Arc::clone(&self.schema),
+            chunks,
+            current.version() + 1,
+            &self.name,
+        )?);
+        Ok(())
+    }
+}

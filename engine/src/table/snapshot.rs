@@ -1,0 +1,270 @@
+//! One version of a table: immutable, shared, with the indexes that lookups have asked for.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::physical_plan::PhysicalExpr;
+use fletching_kernels::{BuildOptions, KeyIndex, NullEquality};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
+
+/// From this many rows on, an index is built by several threads.
+const PARALLEL_BUILD_ROWS_MIN: usize = 1 << 17;
+
+/// An index, built by the first who needs it.
+type IndexSlot = Arc<OnceLock<Result<Arc<KeyIndex>, String>>>;
+
+/// One version of a table.
+pub struct TableSnapshot {
+    version: u64,
+    schema: SchemaRef,
+    chunks: Vec<RecordBatch>,
+    row_count: usize,
+    rows: OnceLock<Result<RecordBatch, String>>,
+    indexes: Mutex<HashMap<KeyLabel, IndexSlot>>,
+}
+
+impl fmt::Debug for TableSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableSnapshot")
+            .field("version", &self.version)
+            .field("row_count", &self.row_count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an index is kept under.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct KeyLabel {
+    expressions: String,
+    null_equals_null: bool,
+}
+
+/// A key to look a table up by: expressions over the table's columns.
+#[derive(Debug, Clone)]
+pub(crate) struct KeySpec {
+    expressions: Vec<Arc<dyn PhysicalExpr>>,
+    label: KeyLabel,
+}
+
+impl KeySpec {
+    pub(crate) fn new(expressions: Vec<Arc<dyn PhysicalExpr>>, null_equals_null: bool) -> Self {
+        let text = expressions
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Self {
+            expressions,
+            label: KeyLabel {
+                expressions: text,
+                null_equals_null,
+            },
+        }
+    }
+
+    /// Makes the key of a table's own columns.
+    pub(crate) fn of_columns(schema: &Schema, columns: &[usize]) -> Self {
+        let column = |&at: &usize| {
+            let name = schema.field(at).name();
+            Arc::new(datafusion::physical_expr::expressions::Column::new(name, at)) as Arc<dyn PhysicalExpr>
+        };
+        Self::new(columns.iter().map(column).collect(), false)
+    }
+
+    fn null_equality(&self) -> NullEquality {
+        if self.label.null_equals_null {
+            NullEquality::NullEqualsNull
+        } else {
+            NullEquality::NullEqualsNothing
+        }
+    }
+}
+
+impl TableSnapshot {
+    pub(crate) fn empty(schema: SchemaRef) -> Self {
+        Self {
+            version: 0,
+            schema,
+            chunks: Vec::new(),
+            row_count: 0,
+            rows: OnceLock::new(),
+            indexes: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn try_new(
+        schema: SchemaRef,
+        chunks: Vec<RecordBatch>,
+        version: u64,
+        table: &str,
+    ) -> Result<Self> {
+        let row_count = chunks.iter().map(RecordBatch::num_rows).sum::<usize>();
+        if row_count >= u32::MAX as usize {
+            return Err(Error::Resource {
+                message: format!(
+                    "table {table} has {row_count} rows; a table holds at most {}",
+                    u32::MAX - 1
+                ),
+            });
+        }
+        Ok(Self {
+            version,
+            chunks,
+            row_count,
+            ..Self::empty(schema)
+        })
+    }
+
+    /// Copies this version with more rows. Chunks of like size are merged as they come, so that
+    /// n single-row appends leave about log n chunks.
+    pub(crate) fn with_appended(&self, batch: RecordBatch, table: &str) -> Result<Self> {
+        let mut chunks = self.chunks.clone();
+        let mut last = batch;
+        while let Some(before) = chunks.last().filter(|chunk| chunk.num_rows() <= last.num_rows()) {
+            last = concat_batches(&self.schema, [before, &last])?;
+            chunks.pop();
+        }
+        chunks.push(last);
+        Self::try_new(Arc::clone(&self.schema), chunks, self.version + 1, table)
+    }
+
+    /// Returns the number of this version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Returns how many rows there are.
+    pub fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    /// Returns the columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Returns the rows in the order they came, in pieces.
+    pub fn chunks(&self) -> &[RecordBatch] {
+        &self.chunks
+    }
+
+    /// Returns the bytes held: columns and indexes.
+    pub fn memory_bytes(&self) -> usize {
+        let columns = match self.rows.get() {
+            Some(Ok(rows)) => rows.get_array_memory_size(),
+            _ => self.chunks.iter().map(RecordBatch::get_array_memory_size).sum(),
+        };
+        let indexes = self.indexes.lock();
+        let built = indexes
+            .values()
+            .filter_map(|slot| slot.get()?.as_ref().ok().map(|index| index.heap_bytes()));
+        columns + built.sum::<usize>()
+    }
+
+    /// Returns all rows as one batch: row id *i* is row *i* of it.
+    ///
+    /// # Errors
+    /// Fails where the rows do not fit in one batch.
+    pub fn rows(&self) -> Result<&RecordBatch> {
+        let rows = self.rows.get_or_init(|| match self.chunks.as_slice() {
+            [one] => Ok(one.clone()),
+            chunks => concat_batches(&self.schema, chunks).map_err(|error| error.to_string()),
+        });
+        rows.as_ref().map_err(|message| Error::Resource {
+            message: message.clone(),
+        })
+    }
+
+    /// Returns the index over a key, built on first use.
+    pub(crate) fn index(&self, key: &KeySpec) -> Result<Arc<KeyIndex>> {
+        let slot = Arc::clone(self.indexes.lock().entry(key.label.clone()).or_default());
+        let built = slot.get_or_init(|| {
+            self.build_index(key)
+                .map(Arc::new)
+                .map_err(|error| error.to_string())
+        });
+        built
+            .clone()
+            .map_err(|message| Error::Compute { message, hint: None })
+    }
+
+    fn build_index(&self, key: &KeySpec) -> Result<KeyIndex> {
+        let rows = self.rows()?;
+        let columns = key
+            .expressions
+            .iter()
+            .map(|expression| Ok(expression.evaluate(rows)?.into_array(rows.num_rows())?))
+            .collect::<Result<Vec<ArrayRef>>>()?;
+        let options = BuildOptions {
+            null_equality: key.null_equality(),
+            parallel: rows.num_rows() >= PARALLEL_BUILD_ROWS_MIN,
+            ..BuildOptions::default()
+        };
+        Ok(KeyIndex::build(&columns, &options)?)
+    }
+}
+
+/// Copies a schema with texts and bytes as views.
+pub(crate) fn view_schema(schema: &SchemaRef) -> SchemaRef {
+    let view = |kind: &DataType| match kind {
+        DataType::Utf8 | DataType::LargeUtf8 => Some(DataType::Utf8View),
+        DataType::Binary | DataType::LargeBinary => Some(DataType::BinaryView),
+        _ => None,
+    };
+    if schema
+        .fields()
+        .iter()
+        .all(|field| view(field.data_type()).is_none())
+    {
+        return Arc::clone(schema);
+    }
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .map(|field| match view(field.data_type()) {
+            Some(kind) => field.as_ref().clone().with_data_type(kind),
+            None => field.as_ref().clone(),
+        })
+        .collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// Gives a batch a table's types, which differ in how texts and bytes are stored. The bytes
+/// themselves are shared.
+pub(crate) fn as_views(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.num_columns() != schema.fields().len() {
+        return Err(Error::Batch {
+            message: format!(
+                "expected {} columns, found a batch of {}",
+                schema.fields().len(),
+                batch.num_columns()
+            ),
+        });
+    }
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast_with_options(column, field.data_type(), &options)
+            }
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options).map_err(|error| Error::Batch {
+        message: error.to_string(),
+    })
+}

@@ -1,0 +1,119 @@
+//! Picks: row ids looked through once, for gathering any number of columns.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, UInt32Array, downcast_primitive, new_null_array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_schema::DataType;
+use arrow_select::interleave::interleave;
+use arrow_select::take::take;
+
+use super::fixed::{gather_boolean, gather_primitive};
+use crate::{KernelError, NO_ROW, RowId};
+
+/// Row ids to gather, with what holds of all of them.
+pub(super) struct Picks<'a> {
+    pub(super) rows: &'a [RowId],
+    /// One more than the greatest row id apart from `NO_ROW`; 0 without any.
+    rows_needed: u32,
+    has_missing: bool,
+    /// The row ids as Arrow indices, NULL where missing; made when a column first needs them.
+    indices: OnceCell<UInt32Array>,
+}
+
+impl<'a> Picks<'a> {
+    pub(super) fn new(rows: &'a [RowId]) -> Self {
+        let (mut rows_needed, mut greatest) = (0_u32, 0_u32);
+        for row in rows {
+            // Adding one turns NO_ROW into 0, the least: one pass finds both, without a branch.
+            rows_needed = rows_needed.max(row.wrapping_add(1));
+            greatest = greatest.max(*row);
+        }
+        Self {
+            rows,
+            rows_needed,
+            has_missing: greatest == NO_ROW,
+            indices: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn has_missing(&self) -> bool {
+        self.has_missing
+    }
+
+    /// Refuses `NO_ROW`.
+    pub(super) fn check_known(&self, rows: usize) -> Result<(), KernelError> {
+        if self.has_missing {
+            return Err(KernelError::RowOutOfRange { row: NO_ROW, rows });
+        }
+        Ok(())
+    }
+
+    /// Gathers one column.
+    pub(super) fn gather(&self, column: &ArrayRef) -> Result<ArrayRef, KernelError> {
+        if self.rows_needed as usize > column.len() {
+            return Err(KernelError::RowOutOfRange {
+                row: self.rows_needed - 1,
+                rows: column.len(),
+            });
+        }
+        if self.rows_needed == 0 {
+            // No row at all, or nothing but missing ones.
+            return Ok(new_null_array(column.data_type(), self.rows.len()));
+        }
+        macro_rules! primitive {
+            ($t:ty) => {
+                Ok(Arc::new(self.primitive::<$t>(column)?))
+            };
+        }
+        downcast_primitive! {
+            column.data_type() => (primitive),
+            DataType::Boolean => Ok(Arc::new(gather_boolean(column.as_boolean(), self))),
+            DataType::Union(..) | DataType::RunEndEncoded(..) if self.has_missing => {
+                self.interleave(column)
+            },
+            _ => Ok(take(column.as_ref(), self.indices(), None)?)
+        }
+    }
+
+    fn primitive<T: ArrowPrimitiveType>(
+        &self,
+        column: &ArrayRef,
+    ) -> Result<arrow_array::PrimitiveArray<T>, KernelError> {
+        let values = gather_primitive(column.as_primitive::<T>(), self);
+        // Decimals and timestamps carry more than their native type.
+        Ok(values.with_data_type(column.data_type().clone()))
+    }
+
+    /// Gathers a type without a validity bitmap of its own from the column and one NULL.
+    fn interleave(&self, column: &ArrayRef) -> Result<ArrayRef, KernelError> {
+        let null = new_null_array(column.data_type(), 1);
+        let places: Vec<(usize, usize)> = self
+            .rows
+            .iter()
+            .map(|row| {
+                if *row == NO_ROW {
+                    (1, 0)
+                } else {
+                    (0, *row as usize)
+                }
+            })
+            .collect();
+        Ok(interleave(&[column.as_ref(), null.as_ref()], &places)?)
+    }
+
+    fn indices(&self) -> &UInt32Array {
+        self.indices.get_or_init(|| {
+            if !self.has_missing {
+                return UInt32Array::from(self.rows.to_vec());
+            }
+            // Row 0 exists, and stands under every NULL.
+            let rows = self.rows.iter().map(|row| if *row == NO_ROW { 0 } else { *row });
+            let found = |at: usize| self.rows[at] != NO_ROW;
+            let nulls = NullBuffer::new(BooleanBuffer::collect_bool(self.rows.len(), found));
+            UInt32Array::new(rows.collect(), Some(nulls))
+        })
+    }
+}

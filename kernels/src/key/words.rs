@@ -1,0 +1,395 @@
+//! Words: tuples of fixed-width key values packed into one `u64` or `u128`.
+//!
+//! ```text
+//!  one column      the value itself, sign-extended; 8- and 16-byte columns are borrowed
+//!
+//!  several, u64    ┌────────────┬────────┬───────┬────────────┐
+//!                  │ column 0   │ col. 1 │  …    │ null bits  │   low byte ──► high byte
+//!                  └────────────┴────────┴───────┴────────────┘
+//! ```
+//!
+//! Null bits (one a column) are there only where NULL equals NULL and the build side has NULLs;
+//! the value of a NULL is then zero. The NULL of a single column needs no word: the index keeps
+//! its rows apart.
+
+use std::borrow::Cow;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, NullBuffer};
+use arrow_schema::{DataType, IntervalUnit, TimeUnit};
+
+use super::class::KeyClass;
+use super::float::normal;
+use super::hash::KeyHasher;
+
+/// A word that holds a whole key: `u64` or `u128`.
+pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
+    /// Its width.
+    const BYTES: u32;
+
+    /// Cuts bits to the word.
+    fn cut(bits: u128) -> Self;
+
+    /// Adds bits at a distance from the low end.
+    fn place(&mut self, bits: u128, shift: u32);
+
+    /// Hashes the word.
+    fn hash(self, hasher: &KeyHasher) -> u64;
+
+    /// Returns the values of a column as words without copying, where they are stored as such.
+    fn borrow(column: &ArrayRef) -> Option<&[Self]>;
+}
+
+impl KeyWord for u64 {
+    const BYTES: u32 = 8;
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "cuts to the word")]
+    fn cut(bits: u128) -> Self {
+        bits as u64
+    }
+
+    #[inline(always)]
+    fn place(&mut self, bits: u128, shift: u32) {
+        *self |= Self::cut(bits) << shift;
+    }
+
+    #[inline(always)]
+    fn hash(self, hasher: &KeyHasher) -> u64 {
+        hasher.word(self)
+    }
+
+    fn borrow(column: &ArrayRef) -> Option<&[Self]> {
+        macro_rules! words {
+            ($t:ty) => {
+                Some(
+                    column
+                        .as_primitive::<$t>()
+                        .values()
+                        .inner()
+                        .typed_data::<u64>(),
+                )
+            };
+        }
+        match column.data_type() {
+            DataType::Int64 => words!(Int64Type),
+            DataType::UInt64 => words!(UInt64Type),
+            DataType::Date64 => words!(Date64Type),
+            DataType::Decimal64(..) => words!(Decimal64Type),
+            DataType::Time64(TimeUnit::Microsecond) => words!(Time64MicrosecondType),
+            DataType::Time64(TimeUnit::Nanosecond) => words!(Time64NanosecondType),
+            DataType::Timestamp(TimeUnit::Second, _) => words!(TimestampSecondType),
+            DataType::Timestamp(TimeUnit::Millisecond, _) => words!(TimestampMillisecondType),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => words!(TimestampMicrosecondType),
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => words!(TimestampNanosecondType),
+            DataType::Duration(TimeUnit::Second) => words!(DurationSecondType),
+            DataType::Duration(TimeUnit::Millisecond) => words!(DurationMillisecondType),
+            DataType::Duration(TimeUnit::Microsecond) => words!(DurationMicrosecondType),
+            DataType::Duration(TimeUnit::Nanosecond) => words!(DurationNanosecondType),
+            _ => None,
+        }
+    }
+}
+
+impl KeyWord for u128 {
+    const BYTES: u32 = 16;
+
+    #[inline(always)]
+    fn cut(bits: u128) -> Self {
+        bits
+    }
+
+    #[inline(always)]
+    fn place(&mut self, bits: u128, shift: u32) {
+        *self |= bits << shift;
+    }
+
+    #[inline(always)]
+    fn hash(self, hasher: &KeyHasher) -> u64 {
+        hasher.wide(self)
+    }
+
+    fn borrow(column: &ArrayRef) -> Option<&[Self]> {
+        // `u128` is no Arrow native type, so its buffers cannot be borrowed as one safely.
+        let _ = column;
+        None
+    }
+}
+
+/// The bits of a value, sign-extended where it has a sign; floats normalised.
+trait KeyBits: Copy {
+    fn key_bits(self) -> u128;
+}
+
+macro_rules! integer_bits {
+    ($($t:ty),*) => {$(
+        impl KeyBits for $t {
+            #[inline(always)]
+            fn key_bits(self) -> u128 {
+                self as i128 as u128
+            }
+        }
+    )*};
+}
+integer_bits!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
+
+macro_rules! float_bits {
+    ($($t:ty),*) => {$(
+        impl KeyBits for $t {
+            #[inline(always)]
+            fn key_bits(self) -> u128 {
+                u128::from(normal(self).to_bits())
+            }
+        }
+    )*};
+}
+float_bits!(f32, f64);
+
+impl KeyBits for IntervalDayTime {
+    #[inline(always)]
+    fn key_bits(self) -> u128 {
+        u128::from(self.days.cast_unsigned()) | u128::from(self.milliseconds.cast_unsigned()) << 32
+    }
+}
+
+impl KeyBits for IntervalMonthDayNano {
+    #[inline(always)]
+    fn key_bits(self) -> u128 {
+        u128::from(self.months.cast_unsigned())
+            | u128::from(self.days.cast_unsigned()) << 32
+            | u128::from(self.nanoseconds.cast_unsigned()) << 64
+    }
+}
+
+/// Where each column of a tuple sits in its word.
+#[derive(Debug, Clone)]
+pub(crate) struct WordPlan {
+    classes: Vec<KeyClass>,
+    null_shift: Option<u32>,
+    bytes: u32,
+}
+
+impl WordPlan {
+    /// Plans the word of a tuple, or returns nothing where a column has no fixed width or the
+    /// word would be wider than 16 bytes.
+    pub(crate) fn new(classes: &[KeyClass], null_bits: bool) -> Option<Self> {
+        let mut bytes = 0_u32;
+        for class in classes {
+            bytes = bytes.checked_add(class.word_bytes()?)?;
+        }
+        let mut null_shift = None;
+        if null_bits {
+            null_shift = bytes.checked_mul(8);
+            bytes = bytes.checked_add(u32::try_from(classes.len().div_ceil(8)).ok()?)?;
+        }
+        (bytes <= u128::BYTES).then(|| Self {
+            classes: classes.to_vec(),
+            null_shift,
+            bytes,
+        })
+    }
+
+    /// Returns the width of the key.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.bytes
+    }
+
+    /// Says whether NULLs have bits of their own in the word.
+    pub(crate) fn has_null_bits(&self) -> bool {
+        self.null_shift.is_some()
+    }
+
+    /// Packs decoded columns of the planned types, a column at a time.
+    ///
+    /// Words of rows with NULLs mean nothing unless the plan has null bits.
+    pub(crate) fn encode<'a, W: KeyWord>(&self, columns: &'a [ArrayRef], rows: usize) -> Cow<'a, [W]> {
+        if let ([column], None) = (columns, self.null_shift)
+            && let Some(words) = W::borrow(column)
+        {
+            return Cow::Borrowed(words);
+        }
+        let mut words = vec![W::default(); rows];
+        let mut shift = 0_u32;
+        let single = columns.len() == 1;
+        for (position, (column, class)) in (0_u32..).zip(columns.iter().zip(&self.classes)) {
+            let bytes = class.word_bytes().unwrap_or(0);
+            // A single value keeps its sign extension: the dense layout subtracts words.
+            let mask = if single { u128::MAX } else { width_mask(bytes) };
+            let nulls = match self.null_shift {
+                Some(null_shift) => {
+                    let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+                    place_null_bits(&mut words, nulls.as_ref(), null_shift + position);
+                    nulls
+                }
+                None => None,
+            };
+            if bytes > 0 {
+                place_column(&mut words, column, shift, mask, nulls.as_ref());
+                shift += bytes * 8;
+            }
+        }
+        Cow::Owned(words)
+    }
+}
+
+fn width_mask(bytes: u32) -> u128 {
+    match bytes {
+        16.. => u128::MAX,
+        bytes => (1_u128 << (bytes * 8)) - 1,
+    }
+}
+
+fn place_null_bits<W: KeyWord>(words: &mut [W], nulls: Option<&NullBuffer>, shift: u32) {
+    if let Some(nulls) = nulls {
+        for (word, valid) in words.iter_mut().zip(nulls.iter()) {
+            word.place(u128::from(!valid), shift);
+        }
+    }
+}
+
+/// Adds the values of one column to the words; the value of a row in `nulls` counts as zero.
+fn place_column<W: KeyWord>(
+    words: &mut [W],
+    column: &ArrayRef,
+    shift: u32,
+    mask: u128,
+    nulls: Option<&NullBuffer>,
+) {
+    macro_rules! place {
+        ($t:ty) => {
+            place_values(
+                words,
+                column
+                    .as_primitive::<$t>()
+                    .values()
+                    .iter()
+                    .map(|value| value.key_bits()),
+                shift,
+                mask,
+                nulls,
+            )
+        };
+    }
+    match column.data_type() {
+        DataType::Boolean => {
+            let values = column.as_boolean().values().iter().map(u128::from);
+            place_values(words, values, shift, mask, nulls);
+        }
+        DataType::FixedSizeBinary(_) => {
+            let values = column.as_fixed_size_binary();
+            let values = (0..values.len()).map(|row| little_endian(values.value(row)));
+            place_values(words, values, shift, mask, nulls);
+        }
+        DataType::Int8 => place!(Int8Type),
+        DataType::Int16 => place!(Int16Type),
+        DataType::Int32 => place!(Int32Type),
+        DataType::Int64 => place!(Int64Type),
+        DataType::UInt8 => place!(UInt8Type),
+        DataType::UInt16 => place!(UInt16Type),
+        DataType::UInt32 => place!(UInt32Type),
+        DataType::UInt64 => place!(UInt64Type),
+        DataType::Float16 => {
+            // The type of half floats has a name only in a crate of its own.
+            let values = column.as_primitive::<Float16Type>().values().iter();
+            let values = values.map(|value| u128::from(normal(*value).to_bits()));
+            place_values(words, values, shift, mask, nulls);
+        }
+        DataType::Float32 => place!(Float32Type),
+        DataType::Float64 => place!(Float64Type),
+        DataType::Date32 => place!(Date32Type),
+        DataType::Date64 => place!(Date64Type),
+        DataType::Decimal32(..) => place!(Decimal32Type),
+        DataType::Decimal64(..) => place!(Decimal64Type),
+        DataType::Decimal128(..) => place!(Decimal128Type),
+        DataType::Interval(IntervalUnit::YearMonth) => place!(IntervalYearMonthType),
+        DataType::Interval(IntervalUnit::DayTime) => place!(IntervalDayTimeType),
+        DataType::Interval(IntervalUnit::MonthDayNano) => place!(IntervalMonthDayNanoType),
+        DataType::Time32(TimeUnit::Second) => place!(Time32SecondType),
+        DataType::Time32(_) => place!(Time32MillisecondType),
+        DataType::Time64(TimeUnit::Microsecond) => place!(Time64MicrosecondType),
+        DataType::Time64(_) => place!(Time64NanosecondType),
+        DataType::Timestamp(TimeUnit::Second, _) => place!(TimestampSecondType),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => place!(TimestampMillisecondType),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => place!(TimestampMicrosecondType),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => place!(TimestampNanosecondType),
+        DataType::Duration(TimeUnit::Second) => place!(DurationSecondType),
+        DataType::Duration(TimeUnit::Millisecond) => place!(DurationMillisecondType),
+        DataType::Duration(TimeUnit::Microsecond) => place!(DurationMicrosecondType),
+        DataType::Duration(TimeUnit::Nanosecond) => place!(DurationNanosecondType),
+        // Of the other types none has a word class.
+        _ => {}
+    }
+}
+
+#[inline]
+fn place_values<W: KeyWord>(
+    words: &mut [W],
+    values: impl Iterator<Item = u128>,
+    shift: u32,
+    mask: u128,
+    nulls: Option<&NullBuffer>,
+) {
+    match nulls {
+        None => {
+            for (word, value) in words.iter_mut().zip(values) {
+                word.place(value & mask, shift);
+            }
+        }
+        Some(nulls) => {
+            for ((word, value), valid) in words.iter_mut().zip(values).zip(nulls.iter()) {
+                word.place(if valid { value & mask } else { 0 }, shift);
+            }
+        }
+    }
+}
+
+fn little_endian(bytes: &[u8]) -> u128 {
+    let mut word = [0; 16];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u128::from_le_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int8Array, Int32Array, Int64Array};
+
+    use super::{KeyClass, WordPlan};
+
+    fn plan(columns: &[ArrayRef], null_bits: bool) -> Option<WordPlan> {
+        let classes: Vec<_> = columns.iter().map(|c| KeyClass::of(c.data_type())).collect();
+        WordPlan::new(&classes, null_bits)
+    }
+
+    #[test]
+    fn borrows_a_single_eight_byte_column() {
+        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![-1, 5, 7]).slice(1, 2))];
+        let words = plan(&columns, false).unwrap().encode::<u64>(&columns, 2);
+        assert!(matches!(words, Cow::Borrowed([5, 7])));
+    }
+
+    #[test]
+    fn packs_a_tuple_without_overlap_and_zeroes_nulls() {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int8Array::from(vec![Some(-1), None])),
+            Arc::new(Int32Array::from(vec![2, -2])),
+        ];
+        let plan = plan(&columns, true).unwrap();
+        assert_eq!(plan.bytes(), 6);
+        let words = plan.encode::<u64>(&columns, 2);
+        assert_eq!(words[0], 0x0000_0000_0000_02FF);
+        assert_eq!(words[1], 0x0000_01FF_FFFF_FE00);
+    }
+
+    #[test]
+    fn refuses_more_than_sixteen_bytes() {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let columns = vec![column.clone(), column.clone()];
+        assert!(plan(&columns, false).is_some());
+        assert!(plan(&columns, true).is_none());
+    }
+}

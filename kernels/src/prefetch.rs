@@ -1,0 +1,48 @@
+//! Cache-line prefetch: the one place of this crate with `unsafe`.
+//!
+//! A probe of a table larger than the cache is a cache miss. Asking for the lines of a block of
+//! keys before comparing the first of them lets those misses overlap; see Chen et al.,
+//! "Improving Hash Join Performance through Prefetching" (ICDE 2004), group prefetching.
+#![expect(
+    unsafe_code,
+    reason = "the prefetch instruction is only reachable through an intrinsic on a raw pointer"
+)]
+
+/// Asks the processor to load the cache line that holds `slice[index]`.
+///
+/// A hint without effect on results: out of bounds, or on a processor without the instruction,
+/// it does nothing.
+#[inline(always)]
+pub(crate) fn prefetch<T>(slice: &[T], index: usize) {
+    if let Some(target) = slice.get(index) {
+        prefetch_address(std::ptr::from_ref(target).cast());
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[inline(always)]
+fn prefetch_address(address: *const i8) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch reads nothing the program can see and cannot fault, whatever the
+    // address; here it comes from a live reference. SSE is part of every x86_64.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address) }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[inline(always)]
+fn prefetch_address(_address: *const i8) {}
+
+#[cfg(test)]
+mod tests {
+    use super::prefetch;
+
+    #[test]
+    fn takes_any_index() {
+        let line = [1_u64; 8];
+        prefetch(&line, 0);
+        prefetch(&line, 7);
+        prefetch(&line, 8);
+        prefetch(&line, usize::MAX);
+        prefetch::<u64>(&[], 0);
+    }
+}

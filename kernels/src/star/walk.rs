@@ -1,0 +1,230 @@
+//! The walk of a star join: arm after arm, depth first, a chunk at a time.
+
+use arrow_array::BooleanArray;
+
+use super::{StarArm, StarKind, StarProbe, StarRows};
+use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowId, join_pairs};
+
+/// Joins every probe row with all arms and hands the joined rows to `emit`.
+///
+/// Rows come in chunks, never empty: of at most `limit` rows (taken as 1 where it is 0), or the
+/// whole batch where no arm has more than one match a row. Order: probe position, then the row
+/// ids of arm 0, of arm 1, and so on, each ascending. Row ids are all found before anything is
+/// gathered, and `probe` stays `None` while each row has kept its one place.
+///
+/// About 2 ns a probe row and arm for unique tables in cache, plus keys and residuals; holds at
+/// most one chunk an arm.
+///
+/// # Errors
+///
+/// What [`KeyIndex::locate`](crate::KeyIndex::locate) refuses, [`KernelError::LengthMismatch`]
+/// for keys or residuals of another length, and whatever `probe` and `emit` return.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow_array::{ArrayRef, BooleanArray, Int64Array};
+/// use fletching_kernels::{
+///     BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarKind, StarProbe, StarRows,
+///     select, star_join,
+/// };
+///
+/// struct Orders { keys: [ArrayRef; 2] }
+///
+/// impl StarProbe for Orders {
+///     type Error = KernelError;
+///     fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>, KernelError> {
+///         Ok(vec![select(&self.keys[arm], rows.probe.as_deref())?])
+///     }
+///     fn has_residual(&self, _arm: usize) -> bool { false }
+///     fn residual(&mut self, _: usize, _: &StarRows) -> Result<Option<BooleanArray>, KernelError> {
+///         Ok(None)
+///     }
+/// }
+///
+/// let column = |values: &[i64]| -> ArrayRef { Arc::new(Int64Array::from(values.to_vec())) };
+/// let customers = KeyIndex::build(&[column(&[1, 2])], &BuildOptions::default())?;
+/// let products = KeyIndex::build(&[column(&[70, 80, 80])], &BuildOptions::default())?;
+/// let arms = [
+///     StarArm { index: &customers, kind: StarKind::Inner },
+///     StarArm { index: &products, kind: StarKind::Left },
+/// ];
+/// let mut orders = Orders { keys: [column(&[2, 3, 1]), column(&[80, 70, 99])] };
+/// let mut joined = Vec::new();
+/// star_join(&arms, 3, &mut orders, 8192, &mut |rows| {
+///     joined.push(rows);
+///     Ok(())
+/// })?;
+/// assert_eq!(joined[0].probe, Some(vec![0, 0, 2]));
+/// assert_eq!(joined[0].arms, [vec![1, 1, 0], vec![1, 2, NO_ROW]]);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub fn star_join<P: StarProbe>(
+    arms: &[StarArm<'_>],
+    probe_rows: usize,
+    probe: &mut P,
+    limit: usize,
+    emit: &mut dyn FnMut(StarRows) -> Result<(), P::Error>,
+) -> Result<(), P::Error> {
+    star_join_from(arms, StarRows::identity(probe_rows), probe, limit, emit)
+}
+
+/// Joins given rows with all arms, as [`star_join`] does: a selection of the probe rows, or rows
+/// that earlier arms have joined, which then count as arms before `arms[0]` in `StarRows` alone.
+///
+/// # Errors
+///
+/// As [`star_join`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow_array::{ArrayRef, BooleanArray, Int64Array};
+/// use fletching_kernels::{KernelError, StarProbe, StarRows, star_join_from};
+///
+/// struct Nothing;
+/// impl StarProbe for Nothing {
+///     type Error = KernelError;
+///     fn keys(&mut self, _: usize, _: &StarRows) -> Result<Vec<ArrayRef>, KernelError> {
+///         Ok(Vec::new())
+///     }
+///     fn has_residual(&self, _: usize) -> bool { false }
+///     fn residual(&mut self, _: usize, _: &StarRows) -> Result<Option<BooleanArray>, KernelError> {
+///         Ok(None)
+///     }
+/// }
+/// star_join_from(&[], StarRows::selected(vec![4, 6]), &mut Nothing, 10, &mut |rows| {
+///     assert_eq!(rows.probe, Some(vec![4, 6]));
+///     Ok(())
+/// })
+/// # ?; Ok::<(), KernelError>(())
+/// ```
+pub fn star_join_from<P: StarProbe>(
+    arms: &[StarArm<'_>],
+    start: StarRows,
+    probe: &mut P,
+    limit: usize,
+    emit: &mut dyn FnMut(StarRows) -> Result<(), P::Error>,
+) -> Result<(), P::Error> {
+    if start.len > NO_ROW as usize {
+        let rows = start.len;
+        return Err(KernelError::TooManyRows {
+            rows,
+            rows_max: NO_ROW as usize,
+        }
+        .into());
+    }
+    Walk {
+        arms,
+        probe,
+        limit: limit.max(1),
+        emit,
+    }
+    .descend(0, start)
+}
+
+struct Walk<'a, 'e, P: StarProbe> {
+    arms: &'a [StarArm<'a>],
+    probe: &'a mut P,
+    limit: usize,
+    emit: &'a mut (dyn FnMut(StarRows) -> Result<(), P::Error> + 'e),
+}
+
+impl<P: StarProbe> Walk<'_, '_, P> {
+    /// Runs rows through the arms from `arm` on: straight through arms with one match a row at
+    /// most, chunk by chunk where one may have more.
+    fn descend(&mut self, mut arm: usize, mut rows: StarRows) -> Result<(), P::Error> {
+        loop {
+            if rows.len == 0 {
+                return Ok(());
+            }
+            let Some(StarArm { index, kind }) = self.arms.get(arm).copied() else {
+                return (self.emit)(rows);
+            };
+            let keys = self.probe.keys(arm, &rows)?;
+            let mut heads = Vec::new();
+            index.locate(&keys, None, &mut heads)?;
+            drop(keys);
+            if heads.len() != rows.len {
+                return Err(KernelError::LengthMismatch {
+                    what: "a key column of an arm",
+                    expected: rows.len,
+                    found: heads.len(),
+                }
+                .into());
+            }
+            let is_simple = index.is_unique() || !kind.emits_build();
+            if !is_simple || self.probe.has_residual(arm) {
+                return self.descend_chunks(arm, &rows, &heads);
+            }
+            narrow_to_heads(&mut rows, heads, kind);
+            arm += 1;
+        }
+    }
+
+    /// Joins one arm a chunk at a time, and runs each chunk through the arms after it.
+    fn descend_chunks(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), P::Error> {
+        let StarArm { index, kind } = self.arms[arm];
+        let has_residual = self.probe.has_residual(arm);
+        let mut cursor = ProbeCursor::default();
+        let mut pairs = JoinPairs::default();
+        let mut done = false;
+        while !done {
+            let is_first = cursor.position() == 0;
+            let probe = &mut *self.probe;
+            let mut residual = |pairs: &JoinPairs| -> Result<BooleanArray, P::Error> {
+                let candidates = rows.joined(pairs, pairs.build.clone(), false);
+                let all = || BooleanArray::from(vec![true; pairs.len()]);
+                Ok(probe.residual(arm, &candidates)?.unwrap_or_else(all))
+            };
+            done = join_pairs::<P::Error>(
+                index,
+                heads,
+                kind.into(),
+                &mut cursor,
+                self.limit,
+                if has_residual { Some(&mut residual) } else { None },
+                None,
+                &mut pairs,
+            )?;
+            let joined = if kind.emits_build() {
+                std::mem::take(&mut pairs.build)
+            } else {
+                Vec::new()
+            };
+            let next = rows.joined(&pairs, joined, is_first && done);
+            self.descend(arm + 1, next)?;
+        }
+        Ok(())
+    }
+}
+
+/// Joins an arm without residual whose heads say everything.
+fn narrow_to_heads(rows: &mut StarRows, mut heads: Vec<RowId>, kind: StarKind) {
+    let missing = heads.iter().filter(|head| **head == NO_ROW).count();
+    match kind {
+        StarKind::Left => rows.push_arm(heads),
+        StarKind::Inner if missing == 0 => rows.push_arm(heads),
+        StarKind::Inner => {
+            let positions = positions_where(&heads, |head| head != NO_ROW);
+            heads.retain(|head| *head != NO_ROW);
+            rows.narrow(positions, heads);
+        }
+        StarKind::LeftSemi => {
+            rows.narrow(positions_where(&heads, |head| head != NO_ROW), Vec::new());
+        }
+        StarKind::LeftAnti => {
+            rows.narrow(positions_where(&heads, |head| head == NO_ROW), Vec::new());
+        }
+    }
+}
+
+/// Returns the positions whose head passes, ascending.
+fn positions_where(heads: &[RowId], keep: impl Fn(RowId) -> bool) -> Vec<u32> {
+    let mut positions = vec![0; heads.len()];
+    let mut kept = 0;
+    for (position, head) in (0_u32..).zip(heads) {
+        positions[kept] = position;
+        kept += usize::from(keep(*head));
+    }
+    positions.truncate(kept);
+    positions
+}

@@ -1,0 +1,228 @@
+//! `star_join` against recursion over nested loops.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Int32Array};
+use fletching_kernels::{
+    BuildOptions, KernelError, KeyIndex, NO_ROW, RowId, StarArm, StarKind, StarProbe, StarRows, gather,
+    star_join_from,
+};
+use proptest::prelude::*;
+
+/// One arm: its table's keys, its kind, whether it has a residual, and where its keys come from.
+#[derive(Debug, Clone)]
+struct Arm {
+    table: Vec<Option<i32>>,
+    kind: StarKind,
+    has_residual: bool,
+    /// Take keys from the rows of the arm before, where it has any: a snowflake.
+    is_snowflake: bool,
+    probe_keys: Vec<Option<i32>>,
+    /// A column of this table that the next arm may use as its key.
+    link: Vec<Option<i32>>,
+}
+
+const PROBE_ROWS: usize = 40;
+
+fn keys(rows: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Option<i32>>> {
+    prop::collection::vec(prop::option::weighted(0.9, 0..25), rows)
+}
+
+fn arm() -> impl Strategy<Value = Arm> {
+    use StarKind::{Inner, Left, LeftAnti, LeftSemi};
+    let unique = (10..30).prop_map(|rows| (0..rows).map(Some).collect::<Vec<_>>());
+    (
+        prop_oneof![unique, keys(0..40)],
+        prop::sample::select(vec![Inner, Inner, Left, LeftSemi, LeftAnti]),
+        prop::bool::weighted(0.3),
+        any::<bool>(),
+        keys(PROBE_ROWS),
+        keys(40),
+    )
+        .prop_map(
+            |(table, kind, has_residual, is_snowflake, probe_keys, link)| Arm {
+                table,
+                kind,
+                has_residual,
+                is_snowflake,
+                probe_keys,
+                link,
+            },
+        )
+}
+
+/// Judges by what both the kernel and the oracle know.
+fn judge(probe: u32, row: RowId) -> Option<bool> {
+    if row % 7 == 3 {
+        None
+    } else {
+        Some(!(probe + row).is_multiple_of(3))
+    }
+}
+
+/// Says whether an arm's keys come from the arm before.
+fn is_linked(arms: &[Arm], arm: usize) -> bool {
+    arm > 0 && arms[arm].is_snowflake && arms[arm - 1].kind.emits_build()
+}
+
+struct Probe<'a> {
+    arms: &'a [Arm],
+    limit: usize,
+}
+
+fn positions(rows: &StarRows) -> Vec<u32> {
+    (0..rows.len)
+        .map(|row| rows.probe_position(row).unwrap())
+        .collect()
+}
+
+impl StarProbe for Probe<'_> {
+    type Error = KernelError;
+
+    fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>, KernelError> {
+        assert!(rows.len > 0 && rows.arms.len() == arm);
+        let (column, picks) = if is_linked(self.arms, arm) {
+            (&self.arms[arm - 1].link, rows.arms[arm - 1].clone())
+        } else {
+            (&self.arms[arm].probe_keys, positions(rows))
+        };
+        let column: ArrayRef = Arc::new(Int32Array::from(column.clone()));
+        Ok(vec![gather(&column, &picks)?])
+    }
+
+    fn has_residual(&self, arm: usize) -> bool {
+        self.arms[arm].has_residual
+    }
+
+    fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>, KernelError> {
+        assert!(candidates.len <= self.limit && candidates.arms.len() == arm + 1);
+        let rows = positions(candidates)
+            .into_iter()
+            .zip(candidates.arms[arm].clone());
+        Ok(Some(rows.map(|(probe, row)| judge(probe, row)).collect()))
+    }
+}
+
+/// Joins one row, so far `row`, with the arms from `arm` on.
+fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u32, Vec<RowId>)>) {
+    let at = row.len();
+    let Some(arm) = arms.get(at) else {
+        out.push((probe, row.clone()));
+        return;
+    };
+    let key = if is_linked(arms, at) {
+        arms[at - 1].link.get(row[at - 1] as usize).copied().flatten()
+    } else {
+        arm.probe_keys[probe as usize]
+    };
+    let matches: Vec<RowId> = (0..arm.table.len() as u32)
+        .filter(|r| key.is_some() && arm.table[*r as usize] == key)
+        .filter(|r| !arm.has_residual || judge(probe, *r) == Some(true))
+        .collect();
+    let kept = match arm.kind {
+        StarKind::Inner => matches,
+        StarKind::Left if matches.is_empty() => vec![NO_ROW],
+        StarKind::Left => matches,
+        StarKind::LeftSemi if matches.is_empty() => vec![],
+        StarKind::LeftAnti if !matches.is_empty() => vec![],
+        StarKind::LeftSemi | StarKind::LeftAnti => vec![NO_ROW],
+    };
+    for id in kept {
+        row.push(id);
+        nested_loops(arms, probe, row, out);
+        row.pop();
+    }
+}
+
+fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), TestCaseError> {
+    let tables: Vec<KeyIndex> = arms
+        .iter()
+        .map(|arm| {
+            let keys: ArrayRef = Arc::new(Int32Array::from(arm.table.clone()));
+            KeyIndex::build(&[keys], &BuildOptions::default()).unwrap()
+        })
+        .collect();
+    let star: Vec<StarArm<'_>> = tables
+        .iter()
+        .zip(arms)
+        .map(|(index, arm)| StarArm {
+            index,
+            kind: arm.kind,
+        })
+        .collect();
+    let start = match &selection {
+        Some(positions) => StarRows::selected(positions.clone()),
+        None => StarRows::identity(PROBE_ROWS),
+    };
+    let mut probe = Probe { arms, limit };
+    let mut found = Vec::new();
+    star_join_from(&star, start, &mut probe, limit, &mut |rows| {
+        assert!(rows.len > 0 && rows.len <= limit.max(PROBE_ROWS));
+        assert!(rows.probe.is_some() || rows.len == PROBE_ROWS);
+        for (list, arm) in rows.arms.iter().zip(arms) {
+            assert_eq!(list.len(), if arm.kind.emits_build() { rows.len } else { 0 });
+        }
+        for (at, position) in positions(&rows).into_iter().enumerate() {
+            let ids = rows
+                .arms
+                .iter()
+                .map(|list| list.get(at).copied().unwrap_or(NO_ROW));
+            found.push((position, ids.collect::<Vec<_>>()));
+        }
+        Ok(())
+    })
+    .unwrap();
+    let mut expected = Vec::new();
+    for probe in selection.unwrap_or_else(|| (0..PROBE_ROWS as u32).collect()) {
+        nested_loops(arms, probe, &mut Vec::new(), &mut expected);
+    }
+    prop_assert_eq!(found, expected);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn joins_as_nested_loops_do(
+        arms in prop::collection::vec(arm(), 1..4),
+        limit in prop::sample::select(vec![1, 2, 7, 49, 64, 8192]),
+        selection in prop::option::weighted(
+            0.3,
+            prop::collection::vec(0..PROBE_ROWS as u32, 0..PROBE_ROWS),
+        ),
+    ) {
+        check(&arms, limit, selection)?;
+    }
+}
+
+#[test]
+fn keeps_the_identity_while_every_row_matches_once() {
+    let arm = |kind| Arm {
+        table: (0..25).map(Some).collect(),
+        kind,
+        has_residual: false,
+        is_snowflake: false,
+        probe_keys: vec![Some(3); PROBE_ROWS],
+        link: Vec::new(),
+    };
+    let arms = [arm(StarKind::Inner), arm(StarKind::Left), arm(StarKind::LeftSemi)];
+    let keys: ArrayRef = Arc::new(Int32Array::from_iter_values(0..25));
+    let index = KeyIndex::build(&[keys], &BuildOptions::default()).unwrap();
+    let star = arms.clone().map(|arm| StarArm {
+        index: &index,
+        kind: arm.kind,
+    });
+    let mut emitted = 0;
+    let mut probe = Probe {
+        arms: &arms,
+        limit: 8,
+    };
+    fletching_kernels::star_join(&star, PROBE_ROWS, &mut probe, 8, &mut |rows| {
+        assert_eq!(rows.probe, None);
+        emitted += rows.len;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(emitted, PROBE_ROWS);
+}

@@ -1,0 +1,35 @@
+//! The planner of Fletching: SQL text to a checked plan. No I/O.
+//!
+//! ```text
+//!  text ──parse──▶ ParsedStatement ──Planner::plan──▶ Planned { Statement, warnings }
+//!                                        │
+//!              Catalog (the engine) ◀────┤  DataFusion's SQL front end: names, types
+//!                                        ├▶ checked arithmetic (nothing wraps)
+//!                                        └▶ DataFusion's optimizer, with lookup joins among its rules
+//! ```
+//!
+//! DataFusion's [`LogicalPlan`](datafusion_expr::LogicalPlan) is the relational tree; what is our
+//! own in it is [`LookupJoinNode`].
+
+mod catalog;
+mod checked;
+mod create;
+mod dialect;
+mod error;
+mod functions;
+mod locate;
+mod lookup;
+mod parse;
+mod place;
+mod planner;
+mod refuse;
+mod statement;
+mod warnings;
+
+pub use catalog::{Catalog, Relation, ViewSource};
+pub use error::{Location, SqlError, SqlErrorKind, Warning, WarningKind};
+pub use functions::Functions;
+pub use lookup::{LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
+pub use parse::{ParsedStatement, parse};
+pub use planner::Planner;
+pub use statement::{CreateRelation, Planned, RelationKind, ShowKind, Statement, WithOption};

@@ -1,0 +1,15 @@
+//! The tests of Fletching that need the whole of it, and the runner of SQL logic tests.
+//!
+//! ```text
+//!  tests/slt/**.slt   what SQL means here, as scripts
+//!  src/slt/           the runner of such scripts: ours, and other engines' suites as they are
+//!  tests/all/         oracles, properties, the order of dependencies, tidiness
+//! ```
+//!
+//! The runner is also a command:
+//!
+//! ```text
+//! cargo run -p fletching-tests --bin slt -- tests/slt
+//! ```
+
+pub mod slt;
