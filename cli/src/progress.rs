@@ -58,6 +58,7 @@ impl Progress {
                 }
                 wait = INTERVAL;
             }
+            board.wipe();
         });
         // Without a thread to spare there is no progress to see, and that is all.
         Self {
@@ -87,17 +88,31 @@ impl Drop for Progress {
     }
 }
 
-/// The bars in view, each for one activity.
+/// The bars in view.
 struct Board {
     bars: MultiProgress,
-    rows: Vec<(ActivityKind, String, ProgressBar)>,
-    with_share: ProgressStyle,
-    without_share: ProgressStyle,
+    rows: Vec<Row>,
+    styles: Styles,
     has_said: bool,
 }
 
-impl Board {
-    fn new(bars: MultiProgress, is_painted: bool) -> Self {
+/// One bar and the activity it stands for.
+struct Row {
+    kind: ActivityKind,
+    name: String,
+    nth: usize,
+    bar: ProgressBar,
+    is_done: bool,
+}
+
+/// What bars look like.
+struct Styles {
+    with_share: ProgressStyle,
+    without_share: ProgressStyle,
+}
+
+impl Styles {
+    fn new(is_painted: bool) -> Self {
         let (name, bar) = if is_painted {
             (".bold", ".cyan/blue")
         } else {
@@ -109,29 +124,47 @@ impl Board {
         let with_share = format!("{{prefix:{NAME_WIDTH}!{name}}} {{bar:24{bar}}} {{percent:>3}}%  {{msg}}");
         let without_share = format!("{{prefix:{NAME_WIDTH}!{name}}} {{spinner:24}}       {{msg}}");
         Self {
-            bars,
-            rows: Vec::new(),
             with_share: style(with_share).progress_chars("━╸─"),
             without_share: style(without_share),
+        }
+    }
+}
+
+impl Board {
+    fn new(bars: MultiProgress, is_painted: bool) -> Self {
+        Self {
+            bars,
+            rows: Vec::new(),
+            styles: Styles::new(is_painted),
             has_said: false,
         }
     }
 
     fn show(&mut self, activities: &[Activity]) {
-        for activity in activities {
-            let found = self
-                .rows
+        for (at, activity) in activities.iter().enumerate() {
+            let is_full = self.rows.len() >= BARS_MAX;
+            // A stream that is read twice at once has two bars.
+            let nth = activities[..at]
                 .iter()
-                .find(|(kind, name, _)| *kind == activity.kind && *name == activity.name);
-            let bar = match found {
-                Some((_, _, bar)) => bar.clone(),
+                .filter(|before| is_same(before, activity))
+                .count();
+            let is_its =
+                |row: &&mut Row| row.kind == activity.kind && row.name == activity.name && row.nth == nth;
+            match self.rows.iter_mut().find(is_its) {
+                // What is done keeps the time it took.
+                Some(row) if row.is_done => {}
+                Some(row) => row.update(activity, &self.styles),
                 // What was done before anyone looked needs no bar.
-                None if activity.state == ActivityState::Done || self.rows.len() >= BARS_MAX => {
-                    continue;
-                }
-                None => self.add(activity),
-            };
-            self.update(&bar, activity);
+                None if activity.state == ActivityState::Done || is_full => {}
+                None => self.add(activity, nth),
+            }
+        }
+    }
+
+    /// Takes every bar off the screen; a bar that is just dropped leaves its last line there.
+    fn wipe(&self) {
+        for row in &self.rows {
+            row.bar.finish_and_clear();
         }
     }
 
@@ -142,29 +175,42 @@ impl Board {
         }
     }
 
-    fn add(&mut self, activity: &Activity) -> ProgressBar {
+    fn add(&mut self, activity: &Activity, nth: usize) {
         let bar = self.bars.add(ProgressBar::new(BAR_STEPS));
         let word = match activity.kind {
             ActivityKind::TableLoad => "table",
             _ => "stream",
         };
         bar.set_prefix(format!("{word} {}", activity.name));
-        self.rows
-            .push((activity.kind, activity.name.clone(), bar.clone()));
-        bar
+        let mut row = Row {
+            kind: activity.kind,
+            name: activity.name.clone(),
+            nth,
+            bar,
+            is_done: false,
+        };
+        row.update(activity, &self.styles);
+        self.rows.push(row);
     }
+}
 
-    fn update(&self, bar: &ProgressBar, activity: &Activity) {
+impl Row {
+    fn update(&mut self, activity: &Activity, styles: &Styles) {
         match share(activity) {
             Some(share) => {
-                bar.set_style(self.with_share.clone());
-                bar.set_position(steps(share));
+                self.bar.set_style(styles.with_share.clone());
+                self.bar.set_position(steps(share));
             }
-            None => bar.set_style(self.without_share.clone()),
+            None => self.bar.set_style(styles.without_share.clone()),
         }
-        bar.set_message(words(activity));
-        bar.tick();
+        self.bar.set_message(words(activity));
+        self.bar.tick();
+        self.is_done = activity.state == ActivityState::Done;
     }
+}
+
+fn is_same(one: &Activity, other: &Activity) -> bool {
+    one.kind == other.kind && one.name == other.name
 }
 
 /// Says how much of an activity is done, between zero and one, where that is known.

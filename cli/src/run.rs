@@ -118,6 +118,8 @@ pub(crate) struct Style {
     pub(crate) is_seen: bool,
     /// At most this many rows of a table are shown.
     pub(crate) rows_shown: Option<usize>,
+    /// What a person does to see all of them.
+    pub(crate) rows_remedy: &'static str,
     /// Whether each statement's time is told.
     pub(crate) timing: bool,
     /// Whether progress is shown.
@@ -147,6 +149,7 @@ impl Style {
             format: output.format.or(guessed).unwrap_or(usual),
             is_seen,
             rows_shown: (is_seen && !output.all_rows).then_some(ROWS_SHOWN),
+            rows_remedy: "--all-rows",
             timing: output.timing,
             progress: !output.no_progress && !session.quiet,
             summaries: if session.quiet {
@@ -234,6 +237,7 @@ impl Runner {
         let look = TableLook {
             paint: self.terminal.paint,
             rows_shown: self.style.rows_shown,
+            rows_remedy: self.style.rows_remedy,
             width: self.terminal.columns().filter(|_| self.style.is_seen),
             footer: self.style.is_seen.then_some(started),
         };

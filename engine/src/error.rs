@@ -290,6 +290,10 @@ impl From<DataFusionError> for Error {
             },
             DataFusionError::ResourcesExhausted(message) => Self::Resource { message },
             DataFusionError::Execution(message) => Self::Compute { message, hint: None },
+            DataFusionError::NotImplemented(message) if message.contains("ScalarSubquery") => {
+                let what = "a subquery that refers to the outer query must do so with = conditions";
+                Self::Sql(SqlError::unsupported(what).hint("write it as a join with GROUP BY"))
+            }
             DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
                 Self::Sql(SqlError::planning(message))
             }

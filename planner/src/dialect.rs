@@ -2,9 +2,10 @@
 
 use std::any::TypeId;
 
-use sqlparser::dialect::{Dialect, GenericDialect};
+use sqlparser::ast::Expr;
+use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::Parser;
+use sqlparser::parser::{Parser, ParserError};
 
 /// The generic dialect plus table versions (`FOR SYSTEM_TIME AS OF`), minus aliases that are
 /// really clauses: after a table, `EMIT`, `WITHIN` and `ANY` never name it.
@@ -48,6 +49,32 @@ impl Dialect for FletchingDialect {
             }
         }
         explicit || self.is_table_alias(kw, parser)
+    }
+
+    /// Parses the right side of `IS [NOT] DISTINCT FROM` up to the next AND or OR; the parser's own
+    /// rule would swallow them.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let not = if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            false
+        } else if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            true
+        } else {
+            return None;
+        };
+        let right = parser.parse_subexpr(self.prec_value(Precedence::Is));
+        Some(right.map(|right| {
+            let (left, right) = (Box::new(expr.clone()), Box::new(right));
+            if not {
+                Expr::IsNotDistinctFrom(left, right)
+            } else {
+                Expr::IsDistinctFrom(left, right)
+            }
+        }))
     }
 
     as_generic!(

@@ -23,6 +23,7 @@ mod parse;
 mod place;
 mod planner;
 mod refuse;
+mod rewrite;
 mod statement;
 mod warnings;
 
@@ -32,4 +33,5 @@ pub use functions::Functions;
 pub use lookup::{LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
 pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
+pub use rewrite::plain_name;
 pub use statement::{CreateRelation, Planned, RelationKind, ShowKind, Statement, WithOption};

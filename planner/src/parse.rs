@@ -213,6 +213,7 @@ impl<'a> StatementParser<'a> {
                 keyword: Keyword::TABLE,
             });
         }
+        self.tokens = join_option_names(std::mem::take(&mut self.tokens));
         match self.with_parser(|parser| parser.parse_statement())? {
             ast::Statement::CreateTable(table) => Ok(Ast::Create {
                 kind,
@@ -429,6 +430,44 @@ impl<'a> StatementParser<'a> {
     }
 }
 
+/// Makes `a.b.c = …` in `WITH (…)` one name, as `'a.b.c' = …` is.
+fn join_option_names(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let (mut inside, mut depth) = (false, 0_usize);
+    for token in tokens {
+        match &token.token {
+            Token::LParen if inside => depth += 1,
+            Token::LParen if joined.last().is_some_and(|last| is_word(&last.token, "WITH")) => {
+                (inside, depth) = (true, 1);
+            }
+            Token::RParen if inside => {
+                depth -= 1;
+                inside = depth > 0;
+            }
+            Token::Word(part) if inside && depth == 1 => {
+                if let [
+                    ..,
+                    TokenWithSpan {
+                        token: Token::Word(name),
+                        ..
+                    },
+                    dot,
+                ] = joined.as_mut_slice()
+                    && dot.token == Token::Period
+                {
+                    name.value = format!("{}.{}", name.value, part.value);
+                    name.quote_style = Some('"');
+                    joined.pop();
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        joined.push(token);
+    }
+    joined
+}
+
 /// Reads `1, Column: 8`.
 fn parse_place(text: &str) -> Option<Location> {
     let (line, column) = text.split_once(", Column: ")?;
@@ -512,6 +551,39 @@ mod tests {
             })
             .collect();
         assert_eq!(pairs, [("a.b", "x y"), ("threads", "4"), ("c", "-1")]);
+    }
+
+    #[test]
+    fn option_names_may_have_dots() {
+        let parsed = parse("CREATE STREAM s (a INT) WITH (x = 1, fields.a.kind = 'zipf')").unwrap();
+        let Ast::Create { table, .. } = &parsed[0].ast else {
+            panic!("no CREATE")
+        };
+        assert!(
+            table.to_string().contains("\"fields.a.kind\" = 'zipf'"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn is_not_distinct_from_ends_at_and() {
+        let parsed = parse("SELECT false IS NOT DISTINCT FROM false AND false").unwrap();
+        let Ast::Sql(statement) = &parsed[0].ast else {
+            panic!("no query")
+        };
+        let ast::Statement::Query(query) = statement.as_ref() else {
+            panic!("no query")
+        };
+        let ast::SetExpr::Select(select) = query.body.as_ref() else {
+            panic!("no select")
+        };
+        assert!(matches!(
+            &select.projection[0],
+            ast::SelectItem::UnnamedExpr(ast::Expr::BinaryOp {
+                op: ast::BinaryOperator::And,
+                ..
+            })
+        ));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::functions::Functions;
 use crate::lookup::{PlanLookupJoins, PushFilterBelowLookup};
 use crate::parse::{Ast, ParsedStatement};
 use crate::place::place;
+use crate::rewrite::{plain_name, rewrite};
 use crate::statement::{Planned, RelationKind, Statement};
 use crate::{create, warnings};
 
@@ -247,7 +248,8 @@ impl<'a> Planning<'a> {
     }
 
     /// Plans SQL before optimisation.
-    pub(crate) fn logical(&self, statement: ast::Statement) -> Result<LogicalPlan, SqlError> {
+    pub(crate) fn logical(&self, mut statement: ast::Statement) -> Result<LogicalPlan, SqlError> {
+        rewrite(&mut statement);
         self.sql_to_rel()
             .sql_statement_to_plan(statement)
             .map_err(|error| self.place(error))
@@ -326,8 +328,8 @@ impl<'a> Planning<'a> {
     pub(crate) fn check_distinct_columns(&self, plan: &LogicalPlan, target: &str) -> Result<(), SqlError> {
         let mut seen = HashSet::new();
         for field in plan.schema().fields() {
-            if !seen.insert(field.name().as_str()) {
-                let name = field.name();
+            let name = plain_name(field.name());
+            if !seen.insert(name) {
                 return Err(self.placed(
                     SqlError::new(
                         SqlErrorKind::Ambiguous,

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Query, Select, SetExpr, TableFactor, Visit, Visitor};
+use sqlparser::ast::{JoinConstraint, JoinOperator, Query, Select, SetExpr, TableFactor, Visit, Visitor};
 use sqlparser::tokenizer::TokenWithSpan;
 
 use crate::error::SqlError;
@@ -95,7 +95,32 @@ impl Visitor for Silent {
     }
 }
 
+fn check_join(operator: &JoinOperator) -> ControlFlow<Found> {
+    match operator {
+        JoinOperator::AsOf { .. } => ControlFlow::Break(("ASOF JOIN", "ASOF", "")),
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => merged(constraint, "RIGHT"),
+        JoinOperator::FullOuter(constraint) => merged(constraint, "FULL"),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+/// The planner behind us takes the merged column from the left side, which is wrong where only
+/// the right side has a row.
+fn merged(constraint: &JoinConstraint, word: &'static str) -> ControlFlow<Found> {
+    match constraint {
+        JoinConstraint::Using(_) | JoinConstraint::Natural => ControlFlow::Break((
+            "USING or NATURAL in a RIGHT or FULL join",
+            word,
+            "say ON a.key = b.key, and COALESCE(a.key, b.key) for the merged column",
+        )),
+        _ => ControlFlow::Continue(()),
+    }
+}
+
 fn check_select(select: &Select) -> ControlFlow<Found> {
+    for join in select.from.iter().flat_map(|from| &from.joins) {
+        check_join(&join.join_operator)?;
+    }
     if select.prewhere.is_some() {
         return ControlFlow::Break(("PREWHERE", "PREWHERE", "use WHERE"));
     }

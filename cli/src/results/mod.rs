@@ -48,6 +48,8 @@ pub(crate) struct TableLook {
     pub(crate) paint: Paint,
     /// At most this many rows are shown; `None` for all.
     pub(crate) rows_shown: Option<usize>,
+    /// What shows all of them.
+    pub(crate) rows_remedy: &'static str,
     /// At most this many columns of the screen are used; `None` for as many as it takes.
     pub(crate) width: Option<usize>,
     /// Whether a line with the number of rows and the time ends the table, and since when the

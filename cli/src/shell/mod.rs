@@ -49,6 +49,7 @@ pub(crate) fn run(
     };
     let style = Style {
         summaries,
+        rows_remedy: ".rows all",
         ..Style::of_run(arguments, output, terminal)
     };
     let runner = Runner {

@@ -36,10 +36,10 @@ fn json_has_every_column_on_every_line() {
 fn a_table_is_aligned_and_whole() {
     let expected = " id │ name │ price\n────┼──────┼───────\n  1 │ a,b  │  1.50\n  2 │      │  2.25\n  3 │ NULL │  NULL\n";
     assert_eq!(shown("table"), expected);
-    let many = Desk::new().run(&["--format", "table", "-c", "SELECT * FROM range(100)"]);
-    if many.code == 0 {
-        assert_eq!(many.out.lines().count(), 102, "{}", many.out);
-    }
+    let many = Desk::new()
+        .run(&["--format", "table", "-c", "SELECT * FROM range(100)"])
+        .fine();
+    assert_eq!(many.lines().count(), 102, "{many}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ enum RowSource {
 pub(crate) struct Running {
     pub(crate) task: tokio::task::AbortHandle,
     /// Does what is due when the query has ended, by being dropped.
+    #[expect(dead_code, reason = "held to be dropped with the query")]
     pub(crate) at_end: Box<dyn Send + Sync>,
 }
 

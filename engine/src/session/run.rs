@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
-use fletching_planner::{Warning, WarningKind};
+use fletching_planner::{Warning, WarningKind, plain_name};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
@@ -266,7 +266,17 @@ pub(crate) fn relations_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
 
 /// Returns a plan's columns as they were named when it was planned.
 pub(crate) fn output_schema(plan: &LogicalPlan) -> SchemaRef {
-    Arc::clone(plan.schema().inner())
+    let planned = plan.schema().inner();
+    let plain = |field: &FieldRef| {
+        let name = plain_name(field.name());
+        if name == field.name() {
+            Arc::clone(field)
+        } else {
+            Arc::new(field.as_ref().clone().with_name(name))
+        }
+    };
+    let fields: Vec<FieldRef> = planned.fields().iter().map(plain).collect();
+    Arc::new(Schema::new_with_metadata(fields, planned.metadata().clone()))
 }
 
 /// Gives a batch the planned names. A column that the plan says is never NULL may say so no more.

@@ -89,10 +89,15 @@ fn loop_header(line: &str) -> Option<(String, Vec<String>)> {
     }
 }
 
-/// DuckDB's names for sets of types.
+/// DuckDB's names for sets of types, of which those that there are here.
 fn named_values(word: &str) -> Vec<String> {
     const SIGNED: &[&str] = &["tinyint", "smallint", "integer", "bigint"];
-    const UNSIGNED: &[&str] = &["utinyint", "usmallint", "uinteger", "ubigint"];
+    const UNSIGNED: &[&str] = &[
+        "tinyint unsigned",
+        "smallint unsigned",
+        "int unsigned",
+        "bigint unsigned",
+    ];
     const FLOATS: &[&str] = &["float", "double"];
     const OTHERS: &[&str] = &["bool", "interval", "varchar"];
     let all: Vec<&[&str]> = match word {

@@ -1,9 +1,9 @@
 //! Runs the steps of one script in a fresh session.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 
-use fletching::{Outcome, Session};
+use fletching::{Outcome, RelationKind, Session};
 use sqllogictest::{
     Condition, Control, DefaultColumnType, QueryExpect, Record, ResultMode, SortMode, StatementExpect,
 };
@@ -100,6 +100,10 @@ struct ScriptRun {
     is_sqlite: bool,
     /// The first result of each label.
     labelled: HashMap<String, Vec<String>>,
+    /// Another engine's default order of NULLs is in force: rows are compared in any order.
+    has_other_null_order: bool,
+    /// What there was when a transaction began.
+    at_begin: Option<BTreeSet<String>>,
 }
 
 impl ScriptRun {
@@ -115,6 +119,8 @@ impl ScriptRun {
             is_value_wise: false,
             is_sqlite: false,
             labelled: HashMap::new(),
+            has_other_null_order: false,
+            at_begin: None,
         })
     }
 
@@ -127,6 +133,7 @@ impl ScriptRun {
                 ..
             } => {
                 if is_not_for_us(conditions) || is_skipped(sql) {
+                    self.note_skipped(sql);
                     return Verdict::Skipped;
                 }
                 let given = self.guarded(sql);
@@ -169,6 +176,27 @@ impl ScriptRun {
         }
     }
 
+    /// Does of a skipped statement what later records lean on: the order of NULLs, and the end of
+    /// what was created since a transaction began. Changes of rows are not taken back.
+    fn note_skipped(&mut self, sql: &str) {
+        let text = sql.trim().to_uppercase();
+        if text.contains("DEFAULT_NULL_ORDER") || text.contains("DEFAULT_ORDER") {
+            self.has_other_null_order = true;
+        } else if text.starts_with("BEGIN") || text.starts_with("START TRANSACTION") {
+            self.at_begin = Some(self.session.names().into_iter().map(|(name, _)| name).collect());
+        } else if text.starts_with("COMMIT") {
+            self.at_begin = None;
+        } else if text.starts_with("ROLLBACK")
+            && let Some(before) = self.at_begin.take()
+        {
+            for (name, kind) in self.session.names() {
+                if !before.contains(&name) {
+                    let _ = self.session.sql(&format!("DROP {} \"{name}\"", kind_word(kind)));
+                }
+            }
+        }
+    }
+
     fn check_query(
         &mut self,
         expected: &QueryExpect<DefaultColumnType>,
@@ -197,7 +225,10 @@ impl ScriptRun {
                 rows: vec![vec![rows.to_string()]],
             };
         }
-        let sort = sort_mode.or(self.sort).unwrap_or(SortMode::NoSort);
+        let mut sort = sort_mode.or(self.sort).unwrap_or(SortMode::NoSort);
+        if sort == SortMode::NoSort && self.has_other_null_order {
+            sort = SortMode::RowSort;
+        }
         if let Some(label) = label {
             let fingerprint = fingerprint(sort, &given.shown);
             if self
@@ -283,6 +314,10 @@ fn check_statement(expected: &StatementExpect, given: Result<Given, String>) -> 
         (StatementExpect::Error(wanted), Ok(_)) => Err(format!("expected error {wanted}, but it went well")),
         (_, Err(error)) => Err(format!("error: {error}")),
     }
+}
+
+fn kind_word(kind: RelationKind) -> String {
+    kind.word().to_uppercase()
 }
 
 /// Says whether a condition leaves this record to other engines.

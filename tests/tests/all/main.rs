@@ -1,4 +1,15 @@
 //! One binary for all tests of this crate: compiled and linked once.
 #![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
+mod datafusion_oracle;
+mod dependencies;
+mod join_cases;
+mod key_values;
+mod many_rows;
+mod nested_loop;
+mod prepared_joins;
+mod pushed_batches;
 mod scripts;
+mod seed;
+mod sessions;
+mod tidy;

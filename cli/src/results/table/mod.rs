@@ -150,11 +150,12 @@ impl<'a> TableWriter<'a> {
             }
         }
         if self.rows > self.rows_shown() {
+            let remedy = self.look.rows_remedy;
             let more = figures::counted((self.rows - self.rows_shown()) as u64, "more row");
             writeln!(
                 self.out,
                 "{}",
-                paint.dim(format!("… {more}; --all-rows shows them"))
+                paint.dim(format!("… {more}; {remedy} shows them"))
             )?;
         }
         if let Some(since) = self.look.footer {

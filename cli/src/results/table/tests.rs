@@ -11,6 +11,7 @@ use crate::paint::Paint;
 const PLAIN: TableLook = TableLook {
     paint: Paint::PLAIN,
     rows_shown: None,
+    rows_remedy: "--all-rows",
     width: None,
     footer: None,
 };

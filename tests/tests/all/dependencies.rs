@@ -1,0 +1,127 @@
+//! The direction of dependencies: kernels ← planner ← engine ← connectors ← cli, and no other.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cargo_metadata::MetadataCommand;
+
+use crate::tidy::{read, rust_files};
+
+/// The crates that may depend on those before them, in order; the tests and benches on all.
+const ORDER: &[&str] = &[
+    "fletching-kernels",
+    "fletching-planner",
+    "fletching",
+    "fletching-connectors",
+    "fletching-cli",
+];
+const ON_TOP: &[&str] = &["fletching-benches", "fletching-tests"];
+
+/// Words, not machinery: what the planner may take from the kernels.
+const VOCABULARY: &[&str] = &["JoinKind", "NullEquality", "RowId"];
+
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Returns why a crate may not depend on another, or nothing.
+fn fault(from: &str, to: &str) -> Option<String> {
+    let rank = |name: &str| ORDER.iter().position(|other| *other == name);
+    match (rank(from), rank(to)) {
+        (_, None) => Some(format!("{from} depends on {to}, on which nothing may depend")),
+        (Some(from_rank), Some(to_rank)) if to_rank >= from_rank => {
+            Some(format!("{from} depends on {to}, which stands above it"))
+        }
+        (None, Some(_)) if !ON_TOP.contains(&from) => Some(format!("{from} has no place in the order")),
+        _ => None,
+    }
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let metadata = MetadataCommand::new()
+        .manifest_path(workspace().join("Cargo.toml"))
+        .no_deps()
+        .other_options(["--offline".to_string()])
+        .exec()
+        .unwrap();
+    let members: BTreeSet<String> = metadata
+        .packages
+        .iter()
+        .map(|package| package.name.to_string())
+        .collect();
+    assert!(ORDER.iter().all(|name| members.contains(*name)), "{members:?}");
+    let mut faults = Vec::new();
+    for package in &metadata.packages {
+        for dependency in &package.dependencies {
+            if members.contains(&dependency.name) {
+                faults.extend(fault(&package.name, &dependency.name));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn a_wrong_direction_is_found() {
+    assert!(fault("fletching-kernels", "fletching-planner").is_some());
+    assert!(fault("fletching", "fletching-connectors").is_some());
+    assert!(fault("fletching-cli", "fletching-tests").is_some());
+    assert!(fault("fletching-helper", "fletching").is_some());
+    assert!(fault("fletching-cli", "fletching-kernels").is_none());
+    assert!(fault("fletching-tests", "fletching-cli").is_none());
+}
+
+/// Returns what a text takes from the kernels' crate.
+fn taken(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for rest in text.split("fletching_kernels::").skip(1) {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                let list = list.split('}').next().unwrap_or("");
+                names.extend(
+                    list.split(',')
+                        .map(str::trim)
+                        .filter(|name| !name.is_empty())
+                        .map(str::to_string),
+                );
+            }
+            None => names.push(rest.chars().take_while(|c| is_name(*c)).collect()),
+        }
+    }
+    names
+}
+
+#[test]
+fn the_planner_takes_only_words_from_the_kernels() {
+    let mut checked = 0;
+    for file in rust_files(&workspace().join("planner/src")) {
+        let text = read(&file);
+        let bare = text.matches("fletching_kernels").count();
+        let names = taken(&text);
+        assert_eq!(
+            bare,
+            text.matches("fletching_kernels::").count(),
+            "{}: the whole crate",
+            file.display()
+        );
+        for name in names {
+            assert!(
+                VOCABULARY.contains(&name.as_str()),
+                "{}: takes {name}",
+                file.display()
+            );
+            checked += 1;
+        }
+    }
+    assert!(
+        checked > 0,
+        "the planner takes no word at all: is this test looking in the right place?"
+    );
+    assert_eq!(
+        taken("use fletching_kernels::{JoinKind, join::pairs};"),
+        ["JoinKind", "join::pairs"]
+    );
+    assert_eq!(taken("fn f() -> fletching_kernels::KeyIndex {"), ["KeyIndex"]);
+}
