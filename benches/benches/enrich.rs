@@ -3,7 +3,6 @@
 //! Names: `enrich/trades/batch=rows` is the three-table star join with a filter that keeps half;
 //! `enrich/big/…` one table of a million rows with four payload columns. Output memory is fresh.
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![expect(clippy::unwrap_used, reason = "a bench may stop where something is wrong")]
 
 use std::hint::black_box;

@@ -2,7 +2,6 @@
 //!
 //! Names follow one order of parameters: `kernel/key/table=rows/hit=percent/batch=rows`.
 
-#![expect(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![expect(clippy::unwrap_used, reason = "a bench may stop where something is wrong")]
 
 use std::hint::black_box;

@@ -187,8 +187,9 @@ impl Runner {
                 return Err(Failure::interrupted());
             }
             let started = Instant::now();
-            let done = self.run_statement(statement, out, started);
-            self.show_warnings(script, offset);
+            let warn = || self.show_warnings(script, offset);
+            let done = self.run_statement(statement, out, started, warn);
+            warn();
             done.map_err(|stop| self.failure(stop, script, offset))?;
             if self.style.timing {
                 self.terminal
@@ -203,10 +204,15 @@ impl Runner {
         statement: &ParsedStatement,
         out: &mut Destination,
         started: Instant,
+        warn: impl Fn(),
     ) -> Result<(), Stop> {
         let progress = Progress::watch(&self.session, &self.interrupt, self.terminal_for_progress());
         match self.session.execute(statement)? {
-            Outcome::Rows(rows) => self.write_rows(rows, out, started, &progress),
+            Outcome::Rows(rows) => {
+                // What planning warns of is told before a query that may take long.
+                progress.aside(warn);
+                self.write_rows(rows, out, started, &progress)
+            }
             Outcome::Done(summary) => {
                 drop(progress);
                 let is_told = match self.style.summaries {

@@ -150,9 +150,7 @@ impl<'a> Planning<'a> {
         let plan = match ast {
             Ast::Sql(statement) => match statement.as_ref() {
                 ast::Statement::Query(_) => self.logical(statement.as_ref().clone())?,
-                ast::Statement::Insert(insert) => match self.insert(insert)? {
-                    (_, plan) => plan,
-                },
+                ast::Statement::Insert(insert) => self.insert(insert)?.1,
                 _ => return Err(self.cannot_explain()),
             },
             Ast::Create { table, .. } => match &table.query {

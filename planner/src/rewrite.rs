@@ -59,8 +59,9 @@ fn name_select(select: &mut Select) {
     for (at, item) in select.projection.iter_mut().enumerate() {
         match item {
             SelectItem::ExprWithAlias { alias, .. } => {
-                if !taken.insert(fold(alias)) {
-                    alias.value = format!("{}{MARK}{at}", fold(alias));
+                let name = fold(alias);
+                if !taken.insert(name.clone()) {
+                    alias.value = format!("{name}{MARK}{at}");
                     alias.quote_style = Some('"');
                 }
             }

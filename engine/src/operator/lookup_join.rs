@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
+use fletching_kernels::join::Residual;
 use fletching_kernels::{
     JoinKind, JoinPairs, KeyIndex, ProbeCursor, StarArm, StarKind, StarProbe, StarRows, TableCursor,
     VisitedRows, finish_pairs, gather, join_pairs, select, star_join,
@@ -206,12 +207,10 @@ impl LookupJoin {
                 })?;
                 as_verdict(residual, &passed)
             };
-            let residual: Option<&mut dyn FnMut(&JoinPairs) -> Result<BooleanArray>> =
-                if arm.residual.is_some() {
-                    Some(&mut judge)
-                } else {
-                    None
-                };
+            let residual = arm
+                .residual
+                .is_some()
+                .then_some(&mut judge as &mut Residual<'_, Error>);
             let visited = pinned.visited.as_ref();
             let done = join_pairs(
                 &table.index,

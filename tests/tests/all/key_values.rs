@@ -100,10 +100,10 @@ pub(crate) fn column(kind: KeyType, keys: &[Option<u8>]) -> ArrayRef {
     let wide = |key: u8| i128::from(key) * 1_000_000_007 * 1_000_000_007 - 5;
     match kind {
         Int8 => of!(Int8Array, |key| i8::MAX.wrapping_sub((key * 28).cast_signed())),
-        Int16 => of!(Int16Array, |key| i16::MIN + i16::from(key) * 7000),
-        Int32 => of!(Int32Array, |key| i32::MAX - i32::from(key) * 400_000_000),
+        Int16 => of!(Int16Array, |key| i16::MIN + i16::from(key) * 3000),
+        Int32 => of!(Int32Array, |key| i32::MAX - i32::from(key) * 200_000_000),
         Int64 => of!(Int64Array, |key| i64::MIN
-            + i64::from(key) * 2_000_000_000_000_000_000),
+            + i64::from(key) * 1_000_000_000_000_000_000),
         DenseInt64 => of!(Int64Array, |key| i64::from(key) + 100),
         UInt8 => of!(UInt8Array, |key| u8::MAX - key * 31),
         UInt16 => of!(UInt16Array, |key| u16::MAX - u16::from(key) * 8000),

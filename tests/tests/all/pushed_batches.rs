@@ -36,20 +36,31 @@ fn a_query_reads_what_was_pushed_before_it_began() {
 }
 
 #[test]
-fn a_batch_of_other_columns_is_refused() {
+fn a_pushed_batch_is_fitted_by_name_or_refused() {
     let session = session();
-    let column: ArrayRef = Arc::new(Int32Array::from(vec![1]));
-    let narrow = RecordBatch::try_from_iter([("id", column)]).unwrap();
-    let error = session.push("s", narrow).unwrap_err();
-    assert_eq!((error.code(), error.class()), ("BATCH", ErrorClass::User));
-    assert!(
-        error
-            .to_string()
-            .contains("expected a batch of (id Int64), found (id Int32)"),
-        "{error}"
-    );
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+    let other: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+    let columns = [("unused", Arc::clone(&other)), ("id", narrow)];
+    session
+        .push("s", RecordBatch::try_from_iter(columns).unwrap())
+        .unwrap();
+    assert_eq!(sorted_lines(&query(&session, LEFT)), ["1|one"]);
+    for (name, found) in [
+        ("id", "column 'id': expected Int64, found Utf8"),
+        ("key", "there is no column 'id'"),
+    ] {
+        let batch = RecordBatch::try_from_iter([(name, Arc::clone(&other))]).unwrap();
+        let error = session.push("s", batch).unwrap_err();
+        assert_eq!((error.code(), error.class()), ("BATCH", ErrorClass::User));
+        assert!(error.to_string().contains(found), "{error}");
+    }
     let error = session.push("t", ids(&[1])).unwrap_err();
     assert!(error.to_string().contains("there is no stream 't'"), "{error}");
+    assert_eq!(
+        sorted_lines(&query(&session, LEFT)),
+        ["1|one"],
+        "nothing was half pushed"
+    );
 }
 
 #[test]

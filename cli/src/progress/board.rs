@@ -1,23 +1,12 @@
-//! Progress bars on standard error while tables load and streams are read.
-//!
-//! A thread looks at the session ten times a second. Nothing is drawn for what is done within a
-//! moment, nor where no person watches.
+//! The bars in view, and what they say.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fletching::{Activity, ActivityKind, ActivityState, Session};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use fletching::{Activity, ActivityKind, ActivityState};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::figures;
-use crate::interrupt::Interrupt;
-use crate::terminal::Terminal;
 
-/// How long a statement runs before its progress is shown.
-const PATIENCE: Duration = Duration::from_millis(300);
-/// How often the session is looked at.
-const INTERVAL: Duration = Duration::from_millis(100);
 /// How many bars are shown at most.
 const BARS_MAX: usize = 12;
 /// How wide a name may be.
@@ -25,71 +14,8 @@ const NAME_WIDTH: usize = 24;
 /// How many steps a bar has.
 const BAR_STEPS: u64 = 1000;
 
-/// The bars of one statement; cleared when dropped.
-pub(crate) struct Progress {
-    bars: MultiProgress,
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Progress {
-    /// Begins to watch a session. Without a terminal there is nothing to show.
-    pub(crate) fn watch(session: &Session, interrupt: &Interrupt, terminal: Option<&Terminal>) -> Self {
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-        let Some(terminal) = terminal else {
-            return Self {
-                bars,
-                stop: None,
-                thread: None,
-            };
-        };
-        bars.set_draw_target(ProgressDrawTarget::stderr());
-        let (stop, stopped) = mpsc::channel::<()>();
-        let (session, interrupt, shown) = (session.clone(), interrupt.clone(), bars.clone());
-        let is_painted = terminal.message_paint.is_enabled();
-        let thread = thread::Builder::new().name("progress".to_owned()).spawn(move || {
-            let mut board = Board::new(shown, is_painted);
-            let mut wait = PATIENCE;
-            // The sender's end is the sign to stop.
-            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                board.show(&session.progress());
-                if interrupt.is_asked() {
-                    board.say_once("stopping; Ctrl-C again ends the program at once");
-                }
-                wait = INTERVAL;
-            }
-            board.wipe();
-        });
-        // Without a thread to spare there is no progress to see, and that is all.
-        Self {
-            bars,
-            stop: Some(stop),
-            thread: thread.ok(),
-        }
-    }
-
-    /// Writes to the terminal with the bars out of the way.
-    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
-        if self.thread.is_some() {
-            self.bars.suspend(write)
-        } else {
-            write()
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-        let _ = self.bars.clear();
-    }
-}
-
 /// The bars in view.
-struct Board {
+pub(super) struct Board {
     bars: MultiProgress,
     rows: Vec<Row>,
     styles: Styles,
@@ -131,7 +57,8 @@ impl Styles {
 }
 
 impl Board {
-    fn new(bars: MultiProgress, is_painted: bool) -> Self {
+    /// Begins without bars.
+    pub(super) fn new(bars: MultiProgress, is_painted: bool) -> Self {
         Self {
             bars,
             rows: Vec::new(),
@@ -140,7 +67,8 @@ impl Board {
         }
     }
 
-    fn show(&mut self, activities: &[Activity]) {
+    /// Brings the bars up to date.
+    pub(super) fn show(&mut self, activities: &[Activity]) {
         for (at, activity) in activities.iter().enumerate() {
             let is_full = self.rows.len() >= BARS_MAX;
             // A stream that is read twice at once has two bars.
@@ -162,14 +90,14 @@ impl Board {
     }
 
     /// Takes every bar off the screen; a bar that is just dropped leaves its last line there.
-    fn wipe(&self) {
+    pub(super) fn wipe(&self) {
         for row in &self.rows {
             row.bar.finish_and_clear();
         }
     }
 
     /// Writes a line above the bars, the first time.
-    fn say_once(&mut self, text: &str) {
+    pub(super) fn say_once(&mut self, text: &str) {
         if !std::mem::replace(&mut self.has_said, true) {
             let _ = self.bars.println(text);
         }
@@ -263,7 +191,7 @@ fn time_left(activity: &Activity) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use fletching::SourceSize;
+    use fletching::connector::SourceSize;
 
     use super::*;
 

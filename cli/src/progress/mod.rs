@@ -1,0 +1,90 @@
+//! Progress bars on standard error while tables load and streams are read.
+//!
+//! A thread looks at the session ten times a second. Nothing is drawn for what is done within a
+//! moment, nor where no person watches.
+
+mod board;
+mod screen;
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fletching::Session;
+use indicatif::{MultiProgress, ProgressDrawTarget};
+
+use crate::interrupt::Interrupt;
+use crate::terminal::Terminal;
+use board::Board;
+use screen::Screen;
+
+/// How long a statement runs before its progress is shown.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often the session is looked at.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How often bars are drawn at most.
+const DRAWS_PER_S: u8 = 20;
+
+/// The bars of one statement; cleared when dropped.
+pub(crate) struct Progress {
+    bars: MultiProgress,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Begins to watch a session. Without a terminal there is nothing to show.
+    pub(crate) fn watch(session: &Session, interrupt: &Interrupt, terminal: Option<&Terminal>) -> Self {
+        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        let Some(terminal) = terminal else {
+            return Self {
+                bars,
+                stop: None,
+                thread: None,
+            };
+        };
+        let screen = Box::new(Screen::stderr());
+        bars.set_draw_target(ProgressDrawTarget::term_like_with_hz(screen, DRAWS_PER_S));
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (session, interrupt, shown) = (session.clone(), interrupt.clone(), bars.clone());
+        let is_painted = terminal.message_paint.is_enabled();
+        let thread = thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            let mut board = Board::new(shown, is_painted);
+            let mut wait = PATIENCE;
+            // The sender's end is the sign to stop.
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                board.show(&session.progress());
+                if interrupt.is_asked() {
+                    board.say_once("stopping; Ctrl-C again ends the program at once");
+                }
+                wait = INTERVAL;
+            }
+            board.wipe();
+        });
+        // Without a thread to spare there is no progress to see, and that is all.
+        Self {
+            bars,
+            stop: Some(stop),
+            thread: thread.ok(),
+        }
+    }
+
+    /// Writes to the terminal with the bars out of the way.
+    pub(crate) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        if self.thread.is_some() {
+            self.bars.suspend(write)
+        } else {
+            write()
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = self.bars.clear();
+    }
+}
