@@ -4,11 +4,15 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::error::Location;
 
-/// Returns where a word first stands, quoted or not, without regard to case.
+/// Returns where a word, quoted or not and without regard to case, or a text first stands.
 pub(crate) fn find_word(tokens: &[TokenWithSpan], word: &str) -> Option<Location> {
     tokens
         .iter()
-        .find(|token| matches!(&token.token, Token::Word(w) if w.value.eq_ignore_ascii_case(word)))
+        .find(|token| match &token.token {
+            Token::Word(w) => w.value.eq_ignore_ascii_case(word),
+            Token::SingleQuotedString(text) => text == word,
+            _ => false,
+        })
         .and_then(|token| Location::from_parser(token.span.start))
 }
 

@@ -72,7 +72,8 @@ fn name_select(select: &mut Select) {
                     other => other.to_string(),
                 };
                 let is_new = taken.insert(name.clone());
-                if is_column && is_new && !has_wildcard {
+                // ORDER BY under DISTINCT finds its expressions by the names they have without us.
+                if (is_column && !has_wildcard || select.distinct.is_some()) && is_new {
                     continue;
                 }
                 let shown = match &*expr {

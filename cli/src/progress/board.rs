@@ -1,5 +1,6 @@
 //! The bars in view, and what they say.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use fletching::{Activity, ActivityKind, ActivityState};
@@ -99,7 +100,11 @@ impl Board {
     /// Writes a line above the bars, the first time.
     pub(super) fn say_once(&mut self, text: &str) {
         if !std::mem::replace(&mut self.has_said, true) {
-            let _ = self.bars.println(text);
+            // Without bars the line would not be ended.
+            let _ = match self.rows.as_slice() {
+                [] => writeln!(io::stderr(), "\n{text}"),
+                _ => self.bars.println(text),
+            };
         }
     }
 

@@ -1,21 +1,22 @@
-//! The terminal as the bars see it: a little narrower than it is.
+//! The terminal as the bars see it.
 //!
-//! Bars fill their lines with spaces to the terminal's edge. A `^C` that the terminal then echoes
-//! would begin a new line, and the bar above it could no longer be wiped away.
+//! Bars fill their lines with spaces and leave the cursor at the terminal's edge. A `^C` that the
+//! terminal then echoes would begin a new line, and the bar above it could no longer be wiped
+//! away. So the cursor is taken back a little after each picture; the next begins by placing it.
 
 use std::io;
 
 use console::Term;
 use indicatif::TermLike;
 
-/// Standard error, without its last columns.
+/// Standard error, with the cursor kept off its edge.
 #[derive(Debug)]
 pub(super) struct Screen {
     term: Term,
 }
 
 /// Room for `^C`, twice.
-const MARGIN: u16 = 5;
+const MARGIN: usize = 5;
 
 impl Screen {
     /// Draws on standard error, a whole picture at a time.
@@ -28,7 +29,7 @@ impl Screen {
 
 impl TermLike for Screen {
     fn width(&self) -> u16 {
-        self.term.size().1.saturating_sub(MARGIN).max(1)
+        self.term.size().1
     }
 
     fn height(&self) -> u16 {
@@ -64,6 +65,7 @@ impl TermLike for Screen {
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.term.move_cursor_left(MARGIN)?;
         self.term.flush()
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct MissingValue {
 }
 
 impl Expansion {
-    /// Replaces every `${name}` of a script.
+    /// Replaces every `${name}` of a script; a `${name:default}` without a value by its default.
     pub(crate) fn new(written: &str, values: &[(String, String)]) -> Result<Self, MissingValue> {
         let mut expansion = Self::default();
         let mut done = 0;
@@ -51,14 +51,19 @@ impl Expansion {
             } else {
                 // Of a name that is given twice the last value counts, as usual on command lines.
                 let value = values.iter().rev().find(|(name, _)| name == mark.name);
-                let Some((name, value)) = value else {
-                    return Err(MissingValue {
-                        name: mark.name.to_owned(),
-                        offset: mark.range.start,
-                    });
-                };
-                expansion.text.push_str(value);
-                expansion.used.push(name.clone());
+                match (value, mark.default) {
+                    (Some((name, value)), _) => {
+                        expansion.text.push_str(value);
+                        expansion.used.push(name.clone());
+                    }
+                    (None, Some(default)) => expansion.text.push_str(default),
+                    (None, None) => {
+                        return Err(MissingValue {
+                            name: mark.name.to_owned(),
+                            offset: mark.range.start,
+                        });
+                    }
+                }
             }
             done = mark.range.end;
             expansion.pieces.push(Piece {
@@ -86,10 +91,11 @@ impl Expansion {
     }
 }
 
-/// A `${name}` or `$${name}`.
+/// A `${name}`, a `${name:default}` or a `$${name}`.
 struct Mark<'a> {
     range: Range<usize>,
     name: &'a str,
+    default: Option<&'a str>,
     is_escaped: bool,
 }
 
@@ -108,7 +114,11 @@ fn marks(text: &str) -> Vec<Mark<'_>> {
         let Some(length) = text[from..].find('}') else {
             break;
         };
-        let name = &text[from..from + length];
+        let inside = &text[from..from + length];
+        let (name, default) = match inside.split_once(':') {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
         if !is_name(name) || comments.iter().any(|range| range.contains(&at)) {
             continue;
         }
@@ -117,6 +127,7 @@ fn marks(text: &str) -> Vec<Mark<'_>> {
         marks.push(Mark {
             range: at - usize::from(is_escaped)..from,
             name,
+            default,
             is_escaped,
         });
     }
@@ -163,6 +174,7 @@ mod tests {
 
     #[test]
     fn a_name_without_a_value_is_named_with_its_place() {
+        assert_eq!(run("SELECT ${m:7}, ${n:7}"), "SELECT 7, 20");
         let error = Expansion::new("SELECT ${m}", &values()).expect_err("there is no m");
         assert_eq!(
             error,

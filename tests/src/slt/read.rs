@@ -198,7 +198,8 @@ fn record(lines: &[Line]) -> Body {
     }
     let mut text = String::new();
     for line in &lines[..header] {
-        text.push_str(line.text.trim_end());
+        let condition = line.text.split('#').next().unwrap_or_default();
+        text.push_str(condition.trim_end());
         text.push('\n');
     }
     text.push_str(&plain_header(&lines[header].text));
