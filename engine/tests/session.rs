@@ -1,5 +1,7 @@
 //! The session as a program uses it.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};

@@ -9,6 +9,7 @@ mod many_rows;
 mod nested_loop;
 mod prepared_joins;
 mod pushed_batches;
+mod random_queries;
 mod scripts;
 mod seed;
 mod sessions;

@@ -12,8 +12,8 @@ use crate::key_values::KEYS_TESTED;
 use crate::nested_loop::{self, Condition, Kind, Pair, SideRow, side_rows};
 use crate::seed::{draw, runner, seed};
 
-/// Streams drawn for each prepared query: 992 queries make 3,968 cases.
-const STREAMS_PER_QUERY: u32 = 4;
+/// Streams drawn for each prepared query: 992 queries make 7,936 cases.
+const STREAMS_PER_QUERY: u32 = 8;
 
 fn prepare(case: JoinCase, table: &[SideRow]) -> Prepared {
     let session = Session::builder().threads(2).build().unwrap();
