@@ -189,7 +189,7 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
         all
     }
 
-    /// Blocks every column: [`super::PushFilterBelowLookup`] moves what may be moved.
+    /// Blocks every column: a rule of our own, `PushFilterBelowLookup`, moves what may be moved.
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
         self.schema
             .fields()
