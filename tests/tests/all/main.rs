@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
 mod datafusion_oracle;
+mod decimals;
 mod dependencies;
 mod join_cases;
 mod key_values;
+mod licences;
 mod many_rows;
 mod nested_loop;
 mod prepared_joins;
