@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::bench::{self, BenchArguments};
 use crate::paint::ColorChoice;
 use crate::results::Format;
 use crate::script::Source;
@@ -19,6 +20,7 @@ Examples:
   fletching -c \"SELECT * FROM 'a.parquet'\" --format csv > a.csv
   fletching check enrich.sql                        plan a script, run nothing
   fletching                                         open the shell
+  fletching bench trades --rivals                   compare with other engines
   echo \"SELECT 1\" | fletching                       run a script from a pipe
 
 Exit codes:
@@ -74,6 +76,21 @@ enum Command {
         #[command(flatten)]
         output: OutputArguments,
     },
+
+    /// Run benchmarks, alone or with rivals
+    ///
+    /// Data is made from a seed. Contenders run in turn, each in a process of its own, on the same
+    /// data; results are compared before any figure is shown. A rival that is not installed is
+    /// left out with a word. Threads: --threads, or one, or what the scenario says.
+    #[command(after_help = bench::EXAMPLES)]
+    Bench {
+        #[command(flatten)]
+        arguments: BenchArguments,
+    },
+
+    /// Answer the questions of `bench`
+    #[command(hide = true)]
+    BenchWorker,
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -158,6 +175,10 @@ pub(crate) enum Task {
     Check { files: Vec<PathBuf> },
     /// Open the shell.
     Shell { output: OutputArguments },
+    /// Run benchmarks.
+    Bench { arguments: BenchArguments },
+    /// Take part in a benchmark.
+    BenchWorker,
 }
 
 impl Arguments {
@@ -180,6 +201,8 @@ impl Arguments {
             Some(Command::Shell { output }) => Task::Shell {
                 output: output.or(self.output),
             },
+            Some(Command::Bench { arguments }) => Task::Bench { arguments },
+            Some(Command::BenchWorker) => Task::BenchWorker,
             None if !self.commands.is_empty() => Task::Run {
                 sources: Source::commands(self.commands),
                 output: self.output,

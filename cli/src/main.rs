@@ -9,7 +9,9 @@
 //! Everything that computes is in the library crates; here is only what a person at a terminal,
 //! or a script in a pipe, meets.
 
+mod allocator;
 mod arguments;
+mod bench;
 mod check;
 mod diagnostic;
 mod failure;
@@ -32,11 +34,8 @@ use arguments::{Arguments, Task};
 use failure::Failure;
 use terminal::Terminal;
 
-/// Small allocations from several threads at once are what a query is made of.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::tune();
     let arguments = Arguments::parse();
     let terminal = Terminal::find(arguments.session.color);
     match start(arguments, &terminal) {
@@ -54,5 +53,7 @@ fn start(arguments: Arguments, terminal: &Terminal) -> Result<(), Failure> {
         Task::Run { sources, output } => run::run(sources, &session, &output, terminal),
         Task::Check { files } => check::check(&files, &session, terminal),
         Task::Shell { output } => shell::run(&session, &output, terminal),
+        Task::Bench { arguments } => bench::run(&arguments, &session, terminal),
+        Task::BenchWorker => bench::serve(),
     }
 }

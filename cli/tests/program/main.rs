@@ -1,5 +1,6 @@
 //! Runs the program as a person or a script does, and looks at what it prints and how it ends.
 
+mod benchmarks;
 mod checking;
 mod endings;
 mod errors;

@@ -20,70 +20,8 @@ pub(crate) trait Encoder: Send {
     fn finish(self: Box<Self>) -> Result<AtomicFile, ArrowError>;
 }
 
-fn unbuffered(file: BufWriter<AtomicFile>) -> Result<AtomicFile, ArrowError> {
+pub(super) fn unbuffered(file: BufWriter<AtomicFile>) -> Result<AtomicFile, ArrowError> {
     Ok(file.into_inner().map_err(io::IntoInnerError::into_error)?)
-}
-
-#[cfg(feature = "parquet")]
-pub(crate) use parquet_writer::{ParquetEncoder, ParquetPacking};
-
-#[cfg(feature = "parquet")]
-mod parquet_writer {
-    //! Parquet, by arrow's own writer.
-
-    use parquet::arrow::ArrowWriter;
-    use parquet::basic::{Compression, GzipLevel, ZstdLevel};
-    use parquet::file::properties::WriterProperties;
-
-    use super::*;
-
-    /// How pages are packed, by the option's word.
-    pub(crate) struct ParquetPacking;
-
-    impl ParquetPacking {
-        /// The words of the option `compression`.
-        pub(crate) const WORDS: [&str; 5] = ["zstd", "snappy", "gzip", "lz4", "none"];
-
-        fn compression(at: usize) -> Compression {
-            match at {
-                0 => Compression::ZSTD(ZstdLevel::default()),
-                1 => Compression::SNAPPY,
-                2 => Compression::GZIP(GzipLevel::default()),
-                3 => Compression::LZ4_RAW,
-                _ => Compression::UNCOMPRESSED,
-            }
-        }
-    }
-
-    /// Writes Parquet.
-    pub(crate) struct ParquetEncoder(ArrowWriter<BufWriter<AtomicFile>>);
-
-    impl ParquetEncoder {
-        /// Starts a file; `packing` is a position in [`ParquetPacking::WORDS`].
-        pub(crate) fn new(
-            file: AtomicFile,
-            schema: &SchemaRef,
-            packing: usize,
-            row_group_rows: usize,
-        ) -> Result<Self, ArrowError> {
-            let properties = WriterProperties::builder()
-                .set_compression(ParquetPacking::compression(packing))
-                .set_max_row_group_row_count(Some(row_group_rows))
-                .build();
-            let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(schema), Some(properties))?;
-            Ok(Self(writer))
-        }
-    }
-
-    impl Encoder for ParquetEncoder {
-        fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
-            Ok(self.0.write(batch)?)
-        }
-
-        fn finish(self: Box<Self>) -> Result<AtomicFile, ArrowError> {
-            unbuffered(self.0.into_inner()?)
-        }
-    }
 }
 
 /// Writes CSV.

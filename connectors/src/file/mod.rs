@@ -10,6 +10,8 @@ mod ipc_read;
 mod packing;
 #[cfg(feature = "parquet")]
 mod parquet_read;
+#[cfg(feature = "parquet")]
+mod parquet_write;
 mod paths;
 mod sink;
 mod source;

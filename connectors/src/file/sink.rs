@@ -38,7 +38,7 @@ impl SinkKind {
         match format {
             #[cfg(feature = "parquet")]
             Format::Parquet => {
-                let words = super::encode::ParquetPacking::WORDS;
+                let words = super::parquet_write::ParquetPacking::WORDS;
                 let packing = options.choice("compression", &words)?.unwrap_or(0);
                 let rows = options.parsed("row_group_rows", "a whole number above 0")?;
                 let row_group_rows = rows.unwrap_or(ROW_GROUP_ROWS);
@@ -152,7 +152,7 @@ impl FileSink {
             SinkKind::Parquet {
                 packing,
                 row_group_rows,
-            } => Box::new(super::encode::ParquetEncoder::new(
+            } => Box::new(super::parquet_write::ParquetEncoder::new(
                 file,
                 schema,
                 *packing,

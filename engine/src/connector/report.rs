@@ -11,6 +11,9 @@ pub struct SourceReport {
     rows: AtomicU64,
     bytes: AtomicU64,
     bad_rows: AtomicU64,
+    /// Readers opened, and those of them that have come to their end.
+    readers: AtomicU64,
+    readers_ended: AtomicU64,
     examples: Mutex<Vec<String>>,
 }
 
@@ -33,6 +36,20 @@ impl SourceReport {
         if self.bad_rows.fetch_add(1, Relaxed) < EXAMPLES_MAX as u64 {
             self.examples.lock().push(reason());
         }
+    }
+
+    pub(crate) fn add_readers(&self, readers: usize) {
+        self.readers.fetch_add(readers as u64, Relaxed);
+    }
+
+    pub(crate) fn end_reader(&self) {
+        self.readers_ended.fetch_add(1, Relaxed);
+    }
+
+    /// Says whether every reader has come to its end.
+    pub(crate) fn is_read(&self) -> bool {
+        let readers = self.readers.load(Relaxed);
+        readers > 0 && readers == self.readers_ended.load(Relaxed)
     }
 
     /// Returns the rows so far.

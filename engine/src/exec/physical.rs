@@ -12,6 +12,8 @@ use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
@@ -30,6 +32,17 @@ pub(crate) async fn plan_physical(
     DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(LookupJoinPlanner { cancelled })])
         .create_physical_plan(plan, state)
         .await
+}
+
+/// Returns DataFusion's physical rules without those that push filters down.
+///
+/// Through a projection they tell columns apart by name alone: where a swapped join puts out two
+/// columns of one name, they move a filter on one to the other's side, and rows are lost or kept
+/// wrongly. The logical optimizer has pushed what can be pushed, and no source of ours takes more.
+pub(crate) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules
 }
 
 /// Binds a [`LookupJoinNode`] to its tables.

@@ -52,6 +52,7 @@ fn leaf_properties(schema: SchemaRef, partitions: usize) -> Arc<PlanProperties> 
 impl SourceExec {
     pub(crate) fn try_new(input: StreamInput) -> Result<Self, Error> {
         let readers: Vec<_> = input.source.scan(&input.request)?.into_iter().map(Some).collect();
+        input.request.report.add_readers(readers.len());
         let schema = match &input.request.projection {
             Some(columns) => Arc::new(input.source.schema().project(columns)?),
             None => input.source.schema(),
@@ -158,6 +159,7 @@ impl ExecutionPlan for SourceExec {
                 }
                 let _timer = metrics.elapsed_compute().timer();
                 let Some(batch) = reader.next_batch()? else {
+                    report.end_reader();
                     return Ok(None);
                 };
                 report.add_rows(batch.num_rows() as u64);
@@ -169,10 +171,11 @@ impl ExecutionPlan for SourceExec {
     }
 }
 
-/// Gives the batch that a prepared query was called with.
+/// Gives the batches that a prepared query was called with.
 #[derive(Debug)]
 pub(crate) struct InputExec {
-    batch: Option<RecordBatch>,
+    batches: Vec<RecordBatch>,
+    cancelled: Arc<AtomicBool>,
     projection: Option<Vec<usize>>,
     properties: Arc<PlanProperties>,
 }
@@ -184,16 +187,18 @@ impl InputExec {
             None => Arc::clone(schema),
         };
         Ok(Self {
-            batch: None,
+            batches: Vec::new(),
+            cancelled: Arc::default(),
             projection,
             properties: leaf_properties(schema, 1),
         })
     }
 
-    /// Copies the leaf with a batch to give.
-    pub(crate) fn with_batch(&self, batch: RecordBatch) -> Self {
+    /// Copies the leaf with batches to give until the flag is set.
+    pub(crate) fn with_batches(&self, batches: Vec<RecordBatch>, cancelled: Arc<AtomicBool>) -> Self {
         Self {
-            batch: Some(batch),
+            batches,
+            cancelled,
             projection: self.projection.clone(),
             properties: Arc::clone(&self.properties),
         }
@@ -223,11 +228,21 @@ impl ExecutionPlan for InputExec {
         _partition: usize,
         _context: Arc<TaskContext>,
     ) -> PlanResult<SendableRecordBatchStream> {
-        let batch = match (&self.batch, &self.projection) {
-            (Some(batch), Some(columns)) => Some(batch.project(columns)?),
-            (batch, _) => batch.clone(),
+        let batches = match &self.projection {
+            Some(columns) => {
+                let projected = self.batches.iter().map(|batch| batch.project(columns));
+                projected.collect::<Result<Vec<_>, _>>()?
+            }
+            None => self.batches.clone(),
         };
-        let batches = stream::iter(batch.map(Ok));
+        let cancelled = Arc::clone(&self.cancelled);
+        let batches = stream::iter(batches.into_iter().map(move |batch| {
+            if cancelled.load(Relaxed) {
+                Err(Error::Cancelled.into())
+            } else {
+                Ok(batch)
+            }
+        }));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }

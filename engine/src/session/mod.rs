@@ -24,9 +24,9 @@ pub(crate) use progress::ProgressBoard;
 pub use progress::{Activity, ActivityKind, ActivityState};
 pub(crate) use registry::{Entry, Registry, StatementCatalog, StreamEntry};
 pub use rows::{Outcome, Rows, Summary};
-pub(crate) use run::{fresh_flag, named, output_schema, relations_of};
+pub(crate) use run::{named, output_schema, relations_of};
 
-use crate::connector::{Connector, MemoryStream, SourceReport};
+use crate::connector::{Connector, SourceReport};
 use crate::error::{Error, Result};
 use crate::prepared::Prepared;
 use crate::table::{Table, TableOrigin};
@@ -166,7 +166,8 @@ impl fmt::Debug for CancelHandle {
 }
 
 impl CancelHandle {
-    /// Ends every running statement with [`Error::Cancelled`]; sinks leave nothing behind.
+    /// Ends every running statement, and every [`Prepared::enrich_batches`](crate::Prepared::enrich_batches),
+    /// with [`Error::Cancelled`]; sinks leave nothing behind.
     pub fn cancel(&self) {
         for flag in self
             .inner
@@ -271,7 +272,16 @@ impl Session {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn prepare(&self, query: &str) -> Result<Prepared> {
-        Prepared::new(self, query)
+        Prepared::new(self, query, None)
+    }
+
+    /// Prepares a query over a stream that no other statement knows: `name`, with these columns.
+    /// For an example see [`Prepared::enrich_batches`].
+    ///
+    /// # Errors
+    /// As [`Session::prepare`], and where the query does not read `name`.
+    pub fn prepare_over(&self, name: &str, schema: SchemaRef, query: &str) -> Result<Prepared> {
+        Prepared::new(self, query, Some((name, schema)))
     }
 
     /// Creates a stream of batches that the program pushes or hands to a prepared query.
@@ -279,13 +289,7 @@ impl Session {
     /// # Errors
     /// Fails where the name is taken.
     pub fn create_stream(&self, name: &str, schema: SchemaRef) -> Result<()> {
-        let memory = Arc::new(MemoryStream::new(schema));
-        let entry = Entry::Stream(StreamEntry {
-            source: Arc::clone(&memory) as _,
-            memory: Some(memory),
-            connector: "memory".into(),
-        });
-        self.register(name, entry, false)
+        self.register(name, Entry::memory_stream(schema), false)
     }
 
     /// Appends a batch to a stream that the program fills. Its columns are taken by name, in any
@@ -410,12 +414,18 @@ impl Session {
         self.inner.warnings.lock().push(warning);
     }
 
-    /// Copies the registry for one statement, with a flag to cancel it by.
-    pub(crate) fn catalog(&self) -> Result<StatementCatalog> {
-        let cancelled = fresh_flag();
+    /// Makes the flag by which what begins now is cancelled, as long as somebody holds it.
+    pub(crate) fn cancel_flag(&self) -> Arc<AtomicBool> {
+        let cancelled = Arc::new(AtomicBool::new(false));
         let mut running = self.inner.running.lock();
         running.retain(|flag| flag.strong_count() > 0);
         running.push(Arc::downgrade(&cancelled));
+        cancelled
+    }
+
+    /// Copies the registry for one statement, with a flag to cancel it by.
+    pub(crate) fn catalog(&self) -> Result<StatementCatalog> {
+        let cancelled = self.cancel_flag();
         let registry = self.inner.registry.read().clone();
         Ok(StatementCatalog::new(
             registry,
@@ -461,6 +471,11 @@ impl Session {
         }
         registry.insert(name.to_string(), entry);
         Ok(())
+    }
+
+    /// Returns the number of threads that may be used now.
+    pub(crate) fn thread_count(&self) -> usize {
+        self.inner.settings.read().threads
     }
 
     pub(crate) fn runtime(&self) -> Result<Arc<Runtime>> {

@@ -93,7 +93,11 @@ impl ProgressBoard {
         all.extend(self.streams.lock().iter().map(|watch| Activity {
             name: watch.name.clone(),
             kind: ActivityKind::StreamRead,
-            state: ActivityState::Running,
+            state: if watch.report.is_read() {
+                ActivityState::Done
+            } else {
+                ActivityState::Running
+            },
             rows: watch.report.rows(),
             bytes: watch.report.bytes(),
             size: watch.size,
@@ -107,7 +111,7 @@ fn table_activity(table: &Table) -> Option<Activity> {
     let TableOrigin::Source(source) = table.origin() else {
         return None;
     };
-    let (report, began) = table.load_report();
+    let run = table.load_run();
     let state = match table.state() {
         TableState::Waiting => ActivityState::Waiting,
         TableState::Loading => ActivityState::Running,
@@ -118,9 +122,9 @@ fn table_activity(table: &Table) -> Option<Activity> {
         name: table.name().to_string(),
         kind: ActivityKind::TableLoad,
         state,
-        rows: report.rows(),
-        bytes: report.bytes(),
+        rows: run.report.rows(),
+        bytes: run.report.bytes(),
         size: source.size(),
-        elapsed: began.elapsed(),
+        elapsed: run.elapsed(),
     })
 }

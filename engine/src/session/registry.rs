@@ -53,6 +53,16 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    /// Makes a stream that the program fills.
+    pub(crate) fn memory_stream(schema: SchemaRef) -> Self {
+        let memory = Arc::new(MemoryStream::new(schema));
+        Self::Stream(StreamEntry {
+            source: Arc::clone(&memory) as _,
+            memory: Some(memory),
+            connector: "memory".into(),
+        })
+    }
+
     pub(crate) fn kind(&self) -> RelationKind {
         match self {
             Self::Stream(_) => RelationKind::Stream,

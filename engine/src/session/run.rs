@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -20,7 +20,7 @@ use super::rows::{Rows, Running, task_error};
 use super::{Inner, Session, StatementCatalog};
 use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
-use crate::exec::plan_physical;
+use crate::exec::{physical_rules, plan_physical};
 use crate::session::registry::Entry;
 use crate::table::{KeySpec, LoadContext, Table, load_all};
 
@@ -72,15 +72,18 @@ impl Session {
         let schema = output_schema(plan);
         let context = catalog.state.task_ctx();
         let cancelled = Arc::clone(&catalog.cancelled);
+        let pool = self.pool()?;
         let work = async move {
             let mut rows = execute_stream(physical, context)?;
+            // A writer that encodes in parallel does so on the session's threads.
             while let Some(batch) = rows.next().await {
-                writer.write(&named(&batch?, &schema)?)?;
+                let batch = named(&batch?, &schema)?;
+                pool.install(|| writer.write(&batch))?;
             }
             if cancelled.load(Relaxed) {
                 Err(Error::Cancelled)
             } else {
-                writer.commit()
+                pool.install(|| writer.commit())
             }
         };
         let summary = self.block_on(work);
@@ -146,7 +149,7 @@ impl Session {
             cancelled: &catalog.cancelled,
         };
         for table in load_all(&tables, &context)? {
-            self.note_bad_rows(&[(table.name().to_string(), table.load_report().0)]);
+            self.note_bad_rows(&[(table.name().to_string(), table.load_run().report)]);
             self.note_duplicate_keys(&table)?;
         }
         Ok(())
@@ -202,6 +205,7 @@ impl Session {
         Ok(SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::clone(&self.inner.environment))
+            .with_physical_optimizer_rules(physical_rules())
             .build())
     }
 }
@@ -290,9 +294,4 @@ pub(crate) fn named(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBat
         batch.columns().to_vec(),
         &options,
     )?)
-}
-
-/// Makes the flag by which a statement is cancelled.
-pub(crate) fn fresh_flag() -> Arc<AtomicBool> {
-    Arc::new(AtomicBool::new(false))
 }

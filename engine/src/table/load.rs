@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
@@ -19,6 +19,31 @@ pub(crate) struct LoadContext<'a> {
     pub(crate) batch_rows_max: usize,
     /// Set when the run is cancelled.
     pub(crate) cancelled: &'a AtomicBool,
+}
+
+/// A load, under way or ended.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadRun {
+    /// What it has read.
+    pub(crate) report: Arc<SourceReport>,
+    began: Instant,
+    took: Option<Duration>,
+}
+
+impl LoadRun {
+    /// Begins now.
+    pub(crate) fn begin() -> Self {
+        Self {
+            report: Arc::default(),
+            began: Instant::now(),
+            took: None,
+        }
+    }
+
+    /// Returns the time it took, or has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.took.unwrap_or_else(|| self.began.elapsed())
+    }
 }
 
 /// Loads every table that is not ready, all at once. Returns the tables that were loaded now.
@@ -54,11 +79,13 @@ impl Table {
             return Ok(false);
         }
         *self.state.lock() = TableState::Loading;
-        let report = Arc::new(SourceReport::default());
-        *self.report.lock() = (Arc::clone(&report), Instant::now());
+        let run = LoadRun::begin();
+        let report = Arc::clone(&run.report);
+        *self.load_run.lock() = run.clone();
         let loaded = self
             .read(source.as_ref(), &report, context)
             .and_then(|chunks| self.replace(chunks));
+        self.load_run.lock().took = Some(run.elapsed());
         *self.state.lock() = match &loaded {
             Ok(()) => TableState::Ready,
             Err(Error::Cancelled) => TableState::Waiting,
@@ -103,9 +130,8 @@ impl Table {
         Ok(chunks)
     }
 
-    /// Returns what the last load has read, and when it began.
-    pub(crate) fn load_report(&self) -> (Arc<SourceReport>, Instant) {
-        let report = self.report.lock();
-        (Arc::clone(&report.0), report.1)
+    /// Returns the last load.
+    pub(crate) fn load_run(&self) -> LoadRun {
+        self.load_run.lock().clone()
     }
 }

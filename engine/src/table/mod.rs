@@ -12,17 +12,16 @@ mod snapshot;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, RwLock};
 
-pub(crate) use load::{LoadContext, load_all};
+pub(crate) use load::{LoadContext, LoadRun, load_all};
 pub use snapshot::TableSnapshot;
 pub(crate) use snapshot::{KeySpec, as_views, view_schema};
 
-use crate::connector::{Source, SourceReport};
+use crate::connector::Source;
 use crate::error::{Error, Result};
 
 /// Where a table's rows come from.
@@ -84,7 +83,7 @@ pub struct Table {
     state: Mutex<TableState>,
     /// Held by the thread that loads; others wait for it.
     loading: Mutex<()>,
-    report: Mutex<(Arc<SourceReport>, Instant)>,
+    load_run: Mutex<LoadRun>,
 }
 
 impl fmt::Debug for Table {
@@ -130,7 +129,7 @@ impl Table {
             origin,
             state: Mutex::new(state),
             loading: Mutex::new(()),
-            report: Mutex::new((Arc::default(), Instant::now())),
+            load_run: Mutex::new(LoadRun::begin()),
         })
     }
 

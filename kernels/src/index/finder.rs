@@ -41,7 +41,7 @@ impl Finder {
         };
         Ok(match shape {
             KeyShape::Word(plan, sign) => {
-                let words = plan.encode::<u64>(columns, rows.count);
+                let words = plan.encode::<u64>(columns, rows.count, &mut Vec::new());
                 let range = sign.and_then(|signed| KeyRange::of(&words, rows.valid, signed));
                 if let Some(range) = dense_range(range, rows.count, options.layout)? {
                     let (table, chains) = DenseTable::build(&words, range, rows.valid);
@@ -52,7 +52,7 @@ impl Finder {
                 (Self::Fixed8(table, plan), chains)
             }
             KeyShape::WideWord(plan) => {
-                let words = plan.encode::<u128>(columns, rows.count);
+                let words = plan.encode::<u128>(columns, rows.count, &mut Vec::new());
                 let (table, chains) = WordTable::build(&words, hasher, &words_are_keys);
                 (Self::Fixed16(table, plan), chains)
             }

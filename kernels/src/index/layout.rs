@@ -10,9 +10,9 @@ use crate::key::words::WordPlan;
 /// | layout | keys | bytes a row |
 /// |---|---|---|
 /// | `Dense` | one whole number, date or time whose range is narrow | 4 for each number of the range |
-/// | `Fixed8` | tuples of fixed width, together at most 8 bytes | 16 |
+/// | `Fixed8` | tuples of fixed widths and short strings, together at most 8 bytes; a long string of a tuple counts 4, and has an index of its own | 16 |
 /// | `Fixed16` | the same, at most 16 bytes | 27 |
-/// | `Bytes` | one string or binary | 12, and 16 for views where the column has none |
+/// | `Bytes` | one string or binary of any length | 12, and 16 for views where the column has none |
 /// | `Rows` | any other tuple that arrow-row encodes | 12, and 8 + the encoded length |
 ///
 /// ```
@@ -21,11 +21,15 @@ use crate::key::words::WordPlan;
 /// use fletching_kernels::{BuildOptions, KernelError, KeyIndex, KeyLayout};
 ///
 /// let dates: ArrayRef = Arc::new(Int64Array::from(vec![20_240_101, 20_240_102]));
-/// let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+/// let symbols: ArrayRef = Arc::new(StringArray::from(vec!["AAPL", "MSFT"]));
+/// let tags: ArrayRef = Arc::new(arrow_array::Decimal256Array::from_iter_values([1.into(), 2.into()]));
+/// let names: ArrayRef = Arc::new(StringArray::from(vec!["Apple Incorporated", "Microsoft"]));
 /// let options = BuildOptions::default();
 /// assert_eq!(KeyIndex::build(&[dates.clone()], &options)?.layout(), KeyLayout::Dense);
+/// assert_eq!(KeyIndex::build(&[symbols], &options)?.layout(), KeyLayout::Fixed8);
 /// assert_eq!(KeyIndex::build(&[names.clone()], &options)?.layout(), KeyLayout::Bytes);
-/// assert_eq!(KeyIndex::build(&[dates, names], &options)?.layout(), KeyLayout::Rows);
+/// assert_eq!(KeyIndex::build(&[dates, names], &options)?.layout(), KeyLayout::Fixed16);
+/// assert_eq!(KeyIndex::build(&[tags], &options)?.layout(), KeyLayout::Rows);
 /// # Ok::<(), KernelError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,14 +90,16 @@ pub(crate) enum KeyShape {
 }
 
 impl KeyShape {
-    /// Finds the narrowest shape that fits the key, or the forced layout.
+    /// Finds the narrowest shape that fits the key, or the forced layout. `widths` are the bytes
+    /// of each column in a word, where it has a place there.
     pub(crate) fn of(
         classes: &[KeyClass],
+        widths: &[Option<u32>],
         null_bits: bool,
         layout: Option<KeyLayout>,
         is_binary: bool,
     ) -> Result<Self, &'static str> {
-        let plan = WordPlan::new(classes, null_bits);
+        let plan = WordPlan::new(widths, null_bits);
         let sign = match classes {
             [KeyClass::Integer { signed, .. }] => Some(*signed),
             _ => None,
@@ -108,8 +114,8 @@ impl KeyShape {
             }
             (None | Some(KeyLayout::Fixed16), Some(plan)) => Ok(Self::WideWord(plan)),
             (Some(KeyLayout::Dense), _) => Err("it needs one whole-number key"),
-            (Some(KeyLayout::Fixed8), _) => Err("they are not of fixed width, 8 bytes at most"),
-            (Some(KeyLayout::Fixed16), _) => Err("they are not of fixed width, 16 bytes at most"),
+            (Some(KeyLayout::Fixed8), _) => Err("they do not fit into 8 bytes"),
+            (Some(KeyLayout::Fixed16), _) => Err("they do not fit into 16 bytes"),
             (None | Some(KeyLayout::Bytes), _) if is_bytes || (is_binary && layout.is_some()) => {
                 Ok(Self::Bytes)
             }

@@ -96,19 +96,26 @@ impl KeyIndex {
                 return self.locate_dictionary(dictionary, column, heads);
             }
         }
-        let columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut misfits = Vec::new();
+        if let Some(ranks) = &self.ranks {
+            columns = ranks.replace(columns, &mut misfits)?;
+        }
         match &self.finder {
             Finder::Dense(table, plan) => {
-                table.locate(&plan.encode::<u64>(&columns, heads.len()), heads);
+                table.locate(&plan.encode::<u64>(&columns, heads.len(), &mut misfits), heads);
             }
             Finder::Fixed8(table, plan) => {
-                table.locate(&plan.encode::<u64>(&columns, heads.len()), heads);
+                table.locate(&plan.encode::<u64>(&columns, heads.len(), &mut misfits), heads);
             }
             Finder::Fixed16(table, plan) => {
-                table.locate(&plan.encode::<u128>(&columns, heads.len()), heads);
+                table.locate(&plan.encode::<u128>(&columns, heads.len(), &mut misfits), heads);
             }
             Finder::Bytes(table) => table.locate(&columns[0], heads)?,
             Finder::Rows(table) => table.locate(&columns, heads)?,
+        }
+        for row in misfits {
+            heads[row as usize] = NO_ROW;
         }
         if self.nulls_decide
             && let Some(nulls) = union_nulls(&columns)

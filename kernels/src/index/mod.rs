@@ -7,7 +7,7 @@
 //!
 //!   layout    file             a key is …
 //!   Dense     dense.rs         the position in an array of row ids
-//!   Fixed8    word_table.rs    a u64  │
+//!   Fixed8    word_table.rs    a u64  │ (short strings too: key/packed.rs)
 //!   Fixed16   word_table.rs    a u128 │ inline in buckets of one cache line (bucket.rs)
 //!   Bytes     byte_table.rs    a view           │ behind 32-bit tags in such buckets
 //!   Rows      row_table.rs     an arrow-row row │ (tag_table.rs)
@@ -21,6 +21,7 @@ mod fill;
 mod finder;
 mod layout;
 mod locate;
+mod ranks;
 mod row_table;
 mod tag_table;
 mod word_table;
@@ -35,7 +36,9 @@ use self::chain::Chains;
 use self::fill::Rows;
 use self::finder::{Finder, not_possible};
 use self::layout::KeyShape;
+use self::ranks::Ranks;
 use crate::key::class::{KeyClass, decode, key_type};
+use crate::key::packed::packed_width;
 use crate::{KernelError, NO_ROW, NullEquality, RowId};
 
 /// Maps the keys of a build side (a table) to its row ids.
@@ -63,6 +66,8 @@ use crate::{KernelError, NO_ROW, NullEquality, RowId};
 /// ```
 pub struct KeyIndex {
     types: Vec<DataType>,
+    /// What stands for long strings of a tuple in its words.
+    ranks: Option<Ranks>,
     finder: Finder,
     chains: Chains,
     row_count: usize,
@@ -115,15 +120,34 @@ impl KeyIndex {
             .enumerate()
             .map(|(position, column)| key_type(position, column.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
-        let columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
-        let classes: Vec<KeyClass> = types.iter().map(KeyClass::of).collect();
+        let mut columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut classes: Vec<KeyClass> = types.iter().map(KeyClass::of).collect();
 
         let null_equals_null = options.null_equality == NullEquality::NullEqualsNull;
         let nulls = union_nulls(&columns);
         let is_single = columns.len() == 1;
         let null_bits = null_equals_null && !is_single && nulls.is_some();
         let is_binary = matches!(types.as_slice(), [DataType::FixedSizeBinary(_)]);
-        let shape = KeyShape::of(&classes, null_bits, options.layout, is_binary)
+        // A row with a NULL is packed by its other columns, if NULL is a key at all.
+        let width = |(class, column): (&KeyClass, &ArrayRef)| match class {
+            KeyClass::Bytes => packed_width(column, column.nulls()),
+            class => class.word_bytes(),
+        };
+        let mut widths: Vec<_> = classes.iter().zip(&columns).map(width).collect();
+        let null_bytes = if null_bits { columns.len().div_ceil(8) } else { 0 };
+        let null_bytes = u32::try_from(null_bytes).unwrap_or(u32::MAX);
+        let ranks = match options.layout {
+            Some(KeyLayout::Rows) => None,
+            _ => Ranks::build(&columns, &classes, &widths, null_bytes, options)?,
+        };
+        if let Some(ranks) = &ranks {
+            columns = ranks.replace(columns, &mut Vec::new())?;
+            for at in (0..columns.len()).filter(|at| ranks.has(*at)) {
+                classes[at] = KeyClass::of(columns[at].data_type());
+                widths[at] = classes[at].word_bytes();
+            }
+        }
+        let shape = KeyShape::of(&classes, &widths, null_bits, options.layout, is_binary)
             .map_err(|reason| not_possible(options.layout, reason))?;
         let nulls_decide = is_single
             || !null_equals_null
@@ -142,6 +166,7 @@ impl KeyIndex {
         }
         Ok(Self {
             types,
+            ranks,
             finder,
             chains,
             row_count,
@@ -244,20 +269,27 @@ impl KeyIndex {
     }
 
     /// Returns the bytes the index holds on the heap, without buffers it shares with the key
-    /// columns.
+    /// columns: at most 16 a row for keys of up to 8 bytes, and twice that in a table of up to
+    /// 16,384 rows, which is kept sparse.
     ///
     /// ```
     /// # use std::sync::Arc;
     /// # use arrow_array::{ArrayRef, Float64Array};
     /// # use fletching_kernels::{BuildOptions, KernelError, KeyIndex};
-    /// let keys: ArrayRef = Arc::new(Float64Array::from_iter_values((0..1000).map(f64::from)));
+    /// let keys: ArrayRef = Arc::new(Float64Array::from_iter_values((0..100_000).map(f64::from)));
     /// let index = KeyIndex::build(&[keys], &BuildOptions::default())?;
-    /// assert!(index.heap_bytes() <= 16 * 1000 + 64);
+    /// assert!(index.heap_bytes() <= 16 * 100_000 + 64);
     /// # Ok::<(), KernelError>(())
     /// ```
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.finder.heap_bytes() + self.chains.heap_bytes()
+        let ranks = self.ranks.as_ref().map_or(0, Ranks::heap_bytes);
+        self.finder.heap_bytes() + self.chains.heap_bytes() + ranks
+    }
+
+    /// Forgets all rows but the first of each key.
+    fn forget_chains(&mut self) {
+        self.chains = Chains::new(0);
     }
 
     /// Returns the following row with the same key, or [`NO_ROW`] after the last one.

@@ -14,6 +14,7 @@
 pub(crate) mod class;
 pub(crate) mod float;
 pub(crate) mod hash;
+pub(crate) mod packed;
 pub(crate) mod words;
 
 /// Says whether NULL keys match.

@@ -1,4 +1,4 @@
-//! Words: tuples of fixed-width key values packed into one `u64` or `u128`.
+//! Words: tuples of key values of fixed width and short strings in one `u64` or `u128`.
 //!
 //! ```text
 //!  one column      the value itself, sign-extended; 8- and 16-byte columns are borrowed
@@ -20,9 +20,10 @@ use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, NullBuffer};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 
-use super::class::KeyClass;
+use super::class::plain_type;
 use super::float::normal;
 use super::hash::KeyHasher;
+use super::packed::place_packed;
 
 /// A word that holds a whole key: `u64` or `u128`.
 pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
@@ -34,6 +35,18 @@ pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
 
     /// Adds bits at a distance from the low end.
     fn place(&mut self, bits: u128, shift: u32);
+
+    /// Adds another word at a distance from the low end.
+    fn join(&mut self, other: Self, shift: u32);
+
+    /// Loads the bytes from a position on, as far as there are any.
+    fn load(bytes: &[u8], from: usize) -> Option<Self>;
+
+    /// Keeps the first bytes, and zeros the others.
+    fn first_bytes(self, bytes: usize) -> Self;
+
+    /// Says whether the last of the first bytes is zero; never of none.
+    fn ends_in_zero(self, bytes: usize) -> bool;
 
     /// Hashes the word.
     fn hash(self, hasher: &KeyHasher) -> u64;
@@ -54,6 +67,33 @@ impl KeyWord for u64 {
     #[inline(always)]
     fn place(&mut self, bits: u128, shift: u32) {
         *self |= Self::cut(bits) << shift;
+    }
+
+    #[inline(always)]
+    fn join(&mut self, other: Self, shift: u32) {
+        *self |= other << shift;
+    }
+
+    #[inline(always)]
+    fn load(bytes: &[u8], from: usize) -> Option<Self> {
+        match bytes.get(from..).and_then(|rest| rest.first_chunk()) {
+            Some(chunk) => Some(Self::from_le_bytes(*chunk)),
+            None => load_end(bytes, from).map(Self::cut),
+        }
+    }
+
+    #[inline(always)]
+    fn first_bytes(self, bytes: usize) -> Self {
+        match bytes {
+            0 => 0,
+            1..8 => self & Self::MAX >> (64 - 8 * bytes),
+            _ => self,
+        }
+    }
+
+    #[inline(always)]
+    fn ends_in_zero(self, bytes: usize) -> bool {
+        matches!(bytes, 1..=8) && self >> (8 * bytes - 8) & 0xFF == 0
     }
 
     #[inline(always)]
@@ -107,6 +147,33 @@ impl KeyWord for u128 {
     }
 
     #[inline(always)]
+    fn join(&mut self, other: Self, shift: u32) {
+        *self |= other << shift;
+    }
+
+    #[inline(always)]
+    fn load(bytes: &[u8], from: usize) -> Option<Self> {
+        match bytes.get(from..).and_then(|rest| rest.first_chunk()) {
+            Some(chunk) => Some(Self::from_le_bytes(*chunk)),
+            None => load_end(bytes, from),
+        }
+    }
+
+    #[inline(always)]
+    fn first_bytes(self, bytes: usize) -> Self {
+        match bytes {
+            0 => 0,
+            1..16 => self & Self::MAX >> (128 - 8 * bytes),
+            _ => self,
+        }
+    }
+
+    #[inline(always)]
+    fn ends_in_zero(self, bytes: usize) -> bool {
+        matches!(bytes, 1..=16) && self >> (8 * bytes - 8) & 0xFF == 0
+    }
+
+    #[inline(always)]
     fn hash(self, hasher: &KeyHasher) -> u64 {
         hasher.wide(self)
     }
@@ -116,6 +183,16 @@ impl KeyWord for u128 {
         let _ = column;
         None
     }
+}
+
+/// Loads up to 16 bytes at the end of a buffer.
+#[cold]
+fn load_end(bytes: &[u8], from: usize) -> Option<u128> {
+    let rest = bytes.get(from..)?;
+    let mut word = [0; 16];
+    let length = rest.len().min(word.len());
+    word[..length].copy_from_slice(&rest[..length]);
+    Some(u128::from_le_bytes(word))
 }
 
 /// The bits of a value, sign-extended where it has a sign; floats normalised.
@@ -166,26 +243,28 @@ impl KeyBits for IntervalMonthDayNano {
 /// Where each column of a tuple sits in its word.
 #[derive(Debug, Clone)]
 pub(crate) struct WordPlan {
-    classes: Vec<KeyClass>,
+    /// The bytes of each column.
+    widths: Vec<u32>,
     null_shift: Option<u32>,
     bytes: u32,
 }
 
 impl WordPlan {
-    /// Plans the word of a tuple, or returns nothing where a column has no fixed width or the
-    /// word would be wider than 16 bytes.
-    pub(crate) fn new(classes: &[KeyClass], null_bits: bool) -> Option<Self> {
+    /// Plans the word of a tuple by its columns' widths in bytes, or returns nothing where one
+    /// has none or the word would be wider than 16 bytes.
+    pub(crate) fn new(widths: &[Option<u32>], null_bits: bool) -> Option<Self> {
+        let widths = widths.iter().copied().collect::<Option<Vec<_>>>()?;
         let mut bytes = 0_u32;
-        for class in classes {
-            bytes = bytes.checked_add(class.word_bytes()?)?;
+        for width in &widths {
+            bytes = bytes.checked_add(*width)?;
         }
         let mut null_shift = None;
         if null_bits {
             null_shift = bytes.checked_mul(8);
-            bytes = bytes.checked_add(u32::try_from(classes.len().div_ceil(8)).ok()?)?;
+            bytes = bytes.checked_add(u32::try_from(widths.len().div_ceil(8)).ok()?)?;
         }
-        (bytes <= u128::BYTES).then(|| Self {
-            classes: classes.to_vec(),
+        (bytes <= u128::BYTES).then_some(Self {
+            widths,
             null_shift,
             bytes,
         })
@@ -203,8 +282,14 @@ impl WordPlan {
 
     /// Packs decoded columns of the planned types, a column at a time.
     ///
-    /// Words of rows with NULLs mean nothing unless the plan has null bits.
-    pub(crate) fn encode<'a, W: KeyWord>(&self, columns: &'a [ArrayRef], rows: usize) -> Cow<'a, [W]> {
+    /// Words of rows with NULLs mean nothing unless the plan has null bits. Nor do those of the
+    /// rows noted in `misfits`: their strings are none of the build side's.
+    pub(crate) fn encode<'a, W: KeyWord>(
+        &self,
+        columns: &'a [ArrayRef],
+        rows: usize,
+        misfits: &mut Vec<u32>,
+    ) -> Cow<'a, [W]> {
         if let ([column], None) = (columns, self.null_shift)
             && let Some(words) = W::borrow(column)
         {
@@ -213,8 +298,7 @@ impl WordPlan {
         let mut words = vec![W::default(); rows];
         let mut shift = 0_u32;
         let single = columns.len() == 1;
-        for (position, (column, class)) in (0_u32..).zip(columns.iter().zip(&self.classes)) {
-            let bytes = class.word_bytes().unwrap_or(0);
+        for (position, (column, &bytes)) in (0_u32..).zip(columns.iter().zip(&self.widths)) {
             // A single value keeps its sign extension: the dense layout subtracts words.
             let mask = if single { u128::MAX } else { width_mask(bytes) };
             let nulls = match self.null_shift {
@@ -225,13 +309,22 @@ impl WordPlan {
                 }
                 None => None,
             };
-            if bytes > 0 {
+            if is_string(column.data_type()) {
+                // Where the build side has none but empty strings there may be no room to shift to.
+                let shift_packed = if bytes == 0 { 0 } else { shift };
+                place_packed(&mut words, column, shift_packed, bytes, nulls.as_ref(), misfits);
+                shift += bytes * 8;
+            } else if bytes > 0 {
                 place_column(&mut words, column, shift, mask, nulls.as_ref());
                 shift += bytes * 8;
             }
         }
         Cow::Owned(words)
     }
+}
+
+fn is_string(data_type: &DataType) -> bool {
+    matches!(plain_type(data_type), DataType::Utf8View | DataType::BinaryView)
 }
 
 fn width_mask(bytes: u32) -> u128 {
@@ -358,17 +451,21 @@ mod tests {
 
     use arrow_array::{ArrayRef, Int8Array, Int32Array, Int64Array};
 
-    use super::{KeyClass, WordPlan};
+    use super::WordPlan;
+    use crate::key::class::KeyClass;
 
     fn plan(columns: &[ArrayRef], null_bits: bool) -> Option<WordPlan> {
-        let classes: Vec<_> = columns.iter().map(|c| KeyClass::of(c.data_type())).collect();
-        WordPlan::new(&classes, null_bits)
+        let width = |column: &ArrayRef| KeyClass::of(column.data_type()).word_bytes();
+        let widths: Vec<_> = columns.iter().map(width).collect();
+        WordPlan::new(&widths, null_bits)
     }
 
     #[test]
     fn borrows_a_single_eight_byte_column() {
         let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![-1, 5, 7]).slice(1, 2))];
-        let words = plan(&columns, false).unwrap().encode::<u64>(&columns, 2);
+        let words = plan(&columns, false)
+            .unwrap()
+            .encode::<u64>(&columns, 2, &mut Vec::new());
         assert!(matches!(words, Cow::Borrowed([5, 7])));
     }
 
@@ -380,7 +477,7 @@ mod tests {
         ];
         let plan = plan(&columns, true).unwrap();
         assert_eq!(plan.bytes(), 6);
-        let words = plan.encode::<u64>(&columns, 2);
+        let words = plan.encode::<u64>(&columns, 2, &mut Vec::new());
         assert_eq!(words[0], 0x0000_0000_0000_02FF);
         assert_eq!(words[1], 0x0000_01FF_FFFF_FE00);
     }

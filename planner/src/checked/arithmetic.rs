@@ -163,6 +163,9 @@ impl CheckedArithmetic {
             let datums: Vec<&dyn Datum> = scalars.iter().map(|scalar| scalar as &dyn Datum).collect();
             if self.compute(&datums).is_err() {
                 let shown = render(self.op, values.iter().map(ToString::to_string));
+                if shown == self.text {
+                    break;
+                }
                 return exec_datafusion_err!("{what} in {}: {shown}", self.text);
             }
         }

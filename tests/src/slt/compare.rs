@@ -94,16 +94,26 @@ pub(super) fn fingerprint(sort: SortMode, shown: &Shown) -> Vec<String> {
     sorted(shown.rows.clone(), sort).into_iter().flatten().collect()
 }
 
-/// Compares whole lines, where cells cannot be told apart.
+/// Compares line by line and word by word, where cells cannot be told apart. Words that are
+/// numbers compare as numbers: other engines leave the zeros at a decimal's end away.
 fn compare_lines(expected: &Expected<'_>, found: &[Vec<String>]) -> Result<(), String> {
-    let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut wanted: Vec<String> = expected.lines.iter().map(|line| squeeze(line)).collect();
-    let mut lines: Vec<String> = found.iter().map(|row| squeeze(&row.join(" "))).collect();
-    if expected.sort != SortMode::NoSort {
-        wanted.sort();
-        lines.sort();
-    }
-    if wanted == lines {
+    let words = |line: &str| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let wanted: Vec<_> = expected.lines.iter().map(|line| words(line)).collect();
+    let lines: Vec<_> = found.iter().map(|row| words(&row.join(" "))).collect();
+    let (wanted, lines) = (sorted(wanted, expected.sort), sorted(lines, expected.sort));
+    let same_line = |left: &Vec<String>, right: &Vec<String>| {
+        left.len() == right.len()
+            && left
+                .iter()
+                .zip(right)
+                .all(|(left, right)| is_same(None, None, left, right))
+    };
+    if wanted.len() == lines.len()
+        && wanted
+            .iter()
+            .zip(&lines)
+            .all(|(left, right)| same_line(left, right))
+    {
         Ok(())
     } else {
         Err(report(expected.lines, found))

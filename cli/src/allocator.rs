@@ -1,0 +1,23 @@
+//! The allocator, and how long it keeps what is freed.
+#![expect(
+    unsafe_code,
+    reason = "the allocator's options are set through its C interface"
+)]
+
+/// Small allocations from several threads at once are what a query is made of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The option `purge_delay` of mimalloc 3, which its bindings do not name.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 16;
+
+/// Freed memory goes back to the system after this time. Result after result of the same size,
+/// as streams give them, then never faults a page in twice; that costs more than the join itself.
+const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
+
+/// Sets the options; an environment variable of mimalloc's own overrides them.
+pub(crate) fn tune() {
+    // SAFETY: called once, at the start, before other threads allocate; the function stores a
+    // number in a table of options.
+    unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MS) };
+}

@@ -1,0 +1,162 @@
+//! Chains: filters, projections and lookup joins run one after the other on the caller's thread.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use parking_lot::RwLock;
+
+use crate::error::{Error, Result};
+use crate::exec::{InputExec, LookupJoinExec};
+use crate::operator::{LookupJoin, PinnedTables};
+
+/// Steps from the input to the result.
+pub(super) struct Chain(Vec<Step>);
+
+impl Chain {
+    /// Takes a plan as a chain; none where it is more than that.
+    pub(super) fn of_plan(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Self>> {
+        let mut steps = Vec::new();
+        Ok(chain(plan, &mut steps)?.then_some(Self(steps)))
+    }
+
+    /// Runs every step over one batch. What comes out has rows, or is nothing.
+    pub(super) fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+        let mut batches = vec![batch];
+        for step in &self.0 {
+            batches = step.run(batches)?;
+            batches.retain(|batch| batch.num_rows() > 0);
+        }
+        Ok(batches)
+    }
+}
+
+enum Step {
+    /// Keeps some columns.
+    Project(Vec<usize>),
+    /// Keeps the rows for which an expression holds, then some columns.
+    Filter(Arc<dyn PhysicalExpr>, Option<Vec<usize>>),
+    /// Computes columns.
+    Compute(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+    /// Joins tables.
+    Lookup(Arc<LookupJoin>, RwLock<Arc<PinnedTables>>),
+}
+
+/// Collects the steps of a plan, first step first; returns false where it is no chain.
+fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
+    if let Some(input) = plan.downcast_ref::<InputExec>() {
+        steps.extend(input.projection().map(|columns| Step::Project(columns.to_vec())));
+        return Ok(true);
+    }
+    if let Some(join) = plan.downcast_ref::<LookupJoinExec>() {
+        if join.join().keeps_table_rows() || !chain(join.input(), steps)? {
+            return Ok(false);
+        }
+        let pinned = RwLock::new(Arc::new(join.join().pin()?));
+        steps.push(Step::Lookup(Arc::clone(join.join()), pinned));
+        return Ok(true);
+    }
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        if filter.fetch().is_some() || !chain(filter.input(), steps)? {
+            return Ok(false);
+        }
+        let projection = filter.projection().as_ref().map(|columns| columns.to_vec());
+        steps.push(Step::Filter(Arc::clone(filter.predicate()), projection));
+        return Ok(true);
+    }
+    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+        if !chain(projection.input(), steps)? {
+            return Ok(false);
+        }
+        let expressions = projection
+            .expr()
+            .iter()
+            .map(|projected| Arc::clone(&projected.expr))
+            .collect();
+        steps.push(Step::Compute(expressions, projection.schema()));
+        return Ok(true);
+    }
+    if plan.downcast_ref::<CoalescePartitionsExec>().is_some() || plan.name() == "CooperativeExec" {
+        return match plan.children().as_slice() {
+            [child] => chain(child, steps),
+            _ => Ok(false),
+        };
+    }
+    Ok(false)
+}
+
+impl Step {
+    fn run(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        match self {
+            Self::Lookup(join, pinned) => {
+                let pinned = current(join, pinned)?;
+                let mut joined = Vec::new();
+                for batch in &batches {
+                    join.join(&pinned, batch, ROWS_JOINED_MAX, &mut |batch| {
+                        joined.push(batch);
+                        Ok(())
+                    })?;
+                }
+                Ok(joined)
+            }
+            _ => batches.iter().map(|batch| self.run_one(batch)).collect(),
+        }
+    }
+
+    fn run_one(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        match self {
+            Self::Project(columns) => Ok(batch.project(columns)?),
+            Self::Filter(predicate, projection) => {
+                let keep = predicate.evaluate(batch)?.into_array(batch.num_rows())?;
+                let Some(keep) = keep.as_boolean_opt() else {
+                    return Err(Error::internal(format!(
+                        "{predicate} is {}, not BOOLEAN",
+                        keep.data_type()
+                    )));
+                };
+                let projected = match projection {
+                    Some(columns) => batch.project(columns)?,
+                    None => batch.clone(),
+                };
+                // True counts valid rows alone: a condition that is NULL keeps nothing.
+                if keep.true_count() == keep.len() {
+                    return Ok(projected);
+                }
+                Ok(filter_record_batch(&projected, keep)?)
+            }
+            Self::Compute(expressions, schema) => {
+                let rows = batch.num_rows();
+                let columns = expressions
+                    .iter()
+                    .map(|expression| Ok(expression.evaluate(batch)?.into_array(rows)?))
+                    .collect::<Result<Vec<_>>>()?;
+                let options = RecordBatchOptions::new().with_row_count(Some(rows));
+                Ok(RecordBatch::try_new_with_options(
+                    Arc::clone(schema),
+                    columns,
+                    &options,
+                )?)
+            }
+            Self::Lookup(..) => Err(Error::internal("a lookup is run by itself")),
+        }
+    }
+}
+
+/// Rows that a join may hand over at once: all of them, but for joins that multiply beyond it.
+const ROWS_JOINED_MAX: usize = 1 << 24;
+
+/// Returns the tables' current versions, pinned anew where one has changed.
+fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<PinnedTables>> {
+    let now = Arc::clone(&pinned.read());
+    if join.is_current(&now) {
+        return Ok(now);
+    }
+    let fresh = Arc::new(join.pin()?);
+    *pinned.write() = Arc::clone(&fresh);
+    Ok(fresh)
+}

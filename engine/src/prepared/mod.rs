@@ -1,0 +1,272 @@
+//! Prepared queries: planned once, tables kept hot, a batch in, a batch out.
+//!
+//! A query made of filters, projections and lookup joins becomes a chain of steps (`chain.rs`)
+//! that runs on the caller's thread without a scheduler. Any other query runs as a plan of
+//! DataFusion's, made once and given the batch at its leaf.
+
+mod chain;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::execution::SessionState;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use fletching_planner::{RelationKind, Statement};
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
+
+use self::chain::Chain;
+use crate::error::{Error, Result};
+use crate::exec::InputExec;
+use crate::fit::fit;
+use crate::session::{Entry, Session, named, output_schema, relations_of};
+
+/// A query over one stream, ready to be called with batches of it, from many threads at once.
+///
+/// Each call reads the tables' current versions. Cost: no planning, no task switch; see
+/// `benches/README.md` for figures by batch size. For an example see [`Session::prepare`].
+pub struct Prepared {
+    session: Session,
+    state: SessionState,
+    input: SchemaRef,
+    output: SchemaRef,
+    /// The result without rows.
+    empty: RecordBatch,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Filters, projections and lookup joins, in order.
+    Chain(Chain),
+    /// Anything else.
+    Plan(Arc<dyn ExecutionPlan>),
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared")
+            .field("input", &self.input)
+            .field("output", &self.output)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    pub(crate) fn new(session: &Session, query: &str, input: Option<(&str, SchemaRef)>) -> Result<Self> {
+        let statements = session.parse(query)?;
+        let [statement] = statements.as_slice() else {
+            return Err(Error::Batch {
+                message: format!("prepare takes one query, found {} statements", statements.len()),
+            });
+        };
+        let mut catalog = session.catalog()?;
+        let input_name = input.map(|(name, schema)| {
+            catalog
+                .registry
+                .insert(name.to_string(), Entry::memory_stream(schema));
+            name.to_string()
+        });
+        // Planned twice: first to learn which stream it reads, then with that stream as its input.
+        let streams: Vec<String> = {
+            let planned = session.plan(statement, &catalog)?;
+            let Statement::Query(plan) = &planned.statement else {
+                return Err(Error::Batch {
+                    message: "prepare takes a SELECT".into(),
+                });
+            };
+            relations_of(plan)?
+                .into_iter()
+                .filter(|name| {
+                    catalog
+                        .registry
+                        .get(name)
+                        .is_some_and(|entry| entry.kind() == RelationKind::Stream)
+                })
+                .collect()
+        };
+        // A stream that is given may decide nothing (`WHERE false`), and then is not scanned.
+        let streams = match input_name {
+            Some(name) if streams.iter().all(|stream| *stream == name) => vec![name],
+            _ => streams,
+        };
+        let [stream] = streams.as_slice() else {
+            let found = if streams.is_empty() {
+                "none".to_string()
+            } else {
+                streams.join(", ")
+            };
+            return Err(Error::Batch {
+                message: format!(
+                    "prepare takes a query over exactly one stream, found {found}; the others must be tables"
+                ),
+            });
+        };
+        let input = catalog.registry.get(stream).and_then(|entry| entry.schema());
+        let input = input.ok_or_else(|| Error::internal("a stream without columns"))?;
+        catalog.input = Some(stream.clone());
+        let planned = session.plan(statement, &catalog)?;
+        for warning in planned.warnings {
+            session.warn(warning);
+        }
+        let Statement::Query(plan) = planned.statement else {
+            return Err(Error::internal("a query became something else"));
+        };
+        session.load_tables(&plan, &catalog)?;
+        let physical = session.single_threaded_plan(&plan, &catalog)?;
+        let kind = match Chain::of_plan(&physical)? {
+            Some(chain) => Kind::Chain(chain),
+            None => Kind::Plan(physical),
+        };
+        let output = output_schema(&plan);
+        Ok(Self {
+            session: session.clone(),
+            state: catalog.state,
+            input,
+            empty: RecordBatch::new_empty(Arc::clone(&output)),
+            output,
+            kind,
+        })
+    }
+
+    /// Returns the columns a batch must have, by name.
+    pub fn input_schema(&self) -> &SchemaRef {
+        &self.input
+    }
+
+    /// Returns the columns of the result.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.output
+    }
+
+    /// Runs the query over one batch and returns its rows as one batch.
+    ///
+    /// Columns are taken by name, in any order, and cast where their types differ from the
+    /// stream's. Columns that the query passes through share their buffers with `batch`.
+    ///
+    /// # Errors
+    /// Fails where a column is missing or of a type that cannot be cast, or a row cannot be
+    /// computed; then no row is given.
+    pub fn enrich(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let batch = fit(batch, &self.input)?;
+        match &self.kind {
+            Kind::Chain(chain) => self.one(&chain.run(batch)?),
+            Kind::Plan(plan) => self.one(&self.run_plan(plan, vec![batch], Arc::default())?),
+        }
+    }
+
+    /// Runs the query over many batches as one input, on the session's threads, and returns its
+    /// rows as batches, none of them empty.
+    ///
+    /// Long batches are cut, so that what is at work stays in cache; a query of filters,
+    /// projections and lookup joins gives its rows in the order of the input.
+    ///
+    /// # Errors
+    /// As [`Prepared::enrich`]; and with [`Error::Cancelled`] after [`CancelHandle::cancel`](crate::CancelHandle::cancel).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    /// use fletching::Session;
+    ///
+    /// let session = Session::new()?;
+    /// session.sql("CREATE TABLE users (id BIGINT, tier VARCHAR, PRIMARY KEY (id)); INSERT INTO users VALUES (7, 'gold')")?;
+    /// let user_id: ArrayRef = Arc::new(Int64Array::from(vec![7, 8, 7]));
+    /// let batch = RecordBatch::try_from_iter([("user_id", user_id)])?;
+    /// let query = session.prepare_over("input", batch.schema(), "SELECT tier FROM input JOIN users ON user_id = id")?;
+    /// let enriched = query.enrich_batches(&[batch.clone(), batch])?;
+    /// assert_eq!(enriched.iter().map(RecordBatch::num_rows).sum::<usize>(), 4);
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    pub fn enrich_batches(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+        let cancelled = self.session.cancel_flag();
+        let chain = match &self.kind {
+            Kind::Chain(chain) => chain,
+            Kind::Plan(plan) => {
+                let fitted = batches.iter().map(|batch| fit(batch, &self.input));
+                return self.all(self.run_plan(plan, fitted.collect::<Result<_>>()?, cancelled)?);
+            }
+        };
+        let pieces: Vec<RecordBatch> = batches.iter().flat_map(pieces).collect();
+        let run = |piece: &RecordBatch| {
+            if cancelled.load(Relaxed) {
+                return Err(Error::Cancelled);
+            }
+            self.all(chain.run(fit(piece, &self.input)?)?)
+        };
+        if pieces.len() < 2 || self.session.thread_count() == 1 {
+            return Ok(pieces.iter().map(run).collect::<Result<Vec<_>>>()?.concat());
+        }
+        let pool = self.session.pool()?;
+        let enriched = pool.install(|| pieces.par_iter().map(run).collect::<Result<Vec<_>>>())?;
+        Ok(enriched.concat())
+    }
+
+    /// Names the columns of batches as the query does, and leaves out empty ones.
+    fn all(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        batches
+            .iter()
+            .filter(|batch| batch.num_rows() > 0)
+            .map(|batch| named(batch, &self.output))
+            .collect()
+    }
+
+    fn one(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
+        match batches {
+            [] => Ok(self.empty.clone()),
+            [batch] => named(batch, &self.output),
+            [first, ..] => named(&concat_batches(first.schema_ref(), batches)?, &self.output),
+        }
+    }
+
+    fn run_plan(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        batches: Vec<RecordBatch>,
+        cancelled: Arc<AtomicBool>,
+    ) -> Result<Vec<RecordBatch>> {
+        let fresh = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(plan))?;
+        let with_batches = fresh.transform_up(|plan| {
+            Ok(match plan.downcast_ref::<InputExec>() {
+                Some(input) => {
+                    let input = input.with_batches(batches.clone(), Arc::clone(&cancelled));
+                    Transformed::yes(Arc::new(input) as Arc<dyn ExecutionPlan>)
+                }
+                None => Transformed::no(plan),
+            })
+        })?;
+        let context = self.state.task_ctx();
+        self.session
+            .block_on(async move { Ok(collect(with_batches.data, context).await?) })
+    }
+}
+
+/// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.
+const PIECE_ROWS_MAX: usize = 1 << 16;
+
+/// Cuts a batch into pieces of at most [`PIECE_ROWS_MAX`] rows, which share its buffers.
+fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<'_> {
+    let rows = batch.num_rows();
+    (0..rows)
+        .step_by(PIECE_ROWS_MAX)
+        .map(move |start| batch.slice(start, PIECE_ROWS_MAX.min(rows - start)))
+}
+
+impl Session {
+    /// Plans for one thread, so that nothing is exchanged between partitions.
+    fn single_threaded_plan(
+        &self,
+        plan: &datafusion::logical_expr::LogicalPlan,
+        catalog: &crate::session::StatementCatalog,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut state = catalog.state.clone();
+        state.config_mut().options_mut().execution.target_partitions = 1;
+        let plan = plan.clone();
+        // Nobody sets it: the plan outlives the statement that made it, and each call has its own.
+        let cancelled = Arc::default();
+        self.block_on(async move { Ok(crate::exec::plan_physical(&plan, &state, cancelled).await?) })
+    }
+}

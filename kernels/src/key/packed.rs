@@ -1,0 +1,210 @@
+//! Packed strings: short strings and binaries as the bytes of a key word.
+//!
+//! ```text
+//!   "AAPL"   ──►  41 41 50 4C 00 00 00 00     padded with zeros to the table's longest key
+//! ```
+//!
+//! Padding tells strings apart as long as none ends in a zero byte. So a build side can be packed
+//! if its keys are short and none of them does; a probe string that is longer or does matches
+//! nothing there (it is a *misfit*), and every other one matches where its word does.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::ByteArrayType;
+use arrow_array::{Array, ArrayRef, GenericByteArray};
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
+use arrow_schema::DataType;
+
+use super::words::KeyWord;
+
+/// The longest string that fits a word.
+const PACKED_BYTES_MAX: usize = 16;
+
+/// The longest string that lies within its view.
+const INLINE_BYTES_MAX: usize = 12;
+
+/// Strings of a column, however stored.
+enum Strings<'a> {
+    Offsets32(&'a [i32], &'a [u8]),
+    Offsets64(&'a [i64], &'a [u8]),
+    Views(&'a [u128], &'a [Buffer]),
+}
+
+impl<'a> Strings<'a> {
+    fn of(column: &'a ArrayRef) -> Option<Self> {
+        fn parts<T: ByteArrayType>(array: &GenericByteArray<T>) -> (&[T::Offset], &[u8]) {
+            (array.value_offsets(), array.value_data())
+        }
+        Some(match column.data_type() {
+            DataType::Utf8 => {
+                let (offsets, bytes) = parts(column.as_string::<i32>());
+                Self::Offsets32(offsets, bytes)
+            }
+            DataType::Binary => {
+                let (offsets, bytes) = parts(column.as_binary::<i32>());
+                Self::Offsets32(offsets, bytes)
+            }
+            DataType::LargeUtf8 => {
+                let (offsets, bytes) = parts(column.as_string::<i64>());
+                Self::Offsets64(offsets, bytes)
+            }
+            DataType::LargeBinary => {
+                let (offsets, bytes) = parts(column.as_binary::<i64>());
+                Self::Offsets64(offsets, bytes)
+            }
+            DataType::Utf8View => {
+                let views = column.as_string_view();
+                Self::Views(views.views(), views.data_buffers())
+            }
+            DataType::BinaryView => {
+                let views = column.as_binary_view();
+                Self::Views(views.views(), views.data_buffers())
+            }
+            _ => return None,
+        })
+    }
+
+    /// Calls back with each row's packed word and length; no word where it cannot be packed into
+    /// `width` bytes.
+    #[inline(always)]
+    fn pack<W: KeyWord>(&self, width: usize, each: impl FnMut(usize, Option<(W, usize)>)) {
+        match self {
+            Self::Offsets32(offsets, bytes) => pack_offsets(offsets, bytes, width, each),
+            Self::Offsets64(offsets, bytes) => pack_offsets(offsets, bytes, width, each),
+            Self::Views(views, buffers) => pack_views(views, buffers, width, each),
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_offsets<O: ArrowNativeType, W: KeyWord>(
+    offsets: &[O],
+    bytes: &[u8],
+    width: usize,
+    mut each: impl FnMut(usize, Option<(W, usize)>),
+) {
+    for (row, pair) in offsets.windows(2).enumerate() {
+        let (from, end) = (pair[0].as_usize(), pair[1].as_usize());
+        each(row, pack_one(bytes, from, end.wrapping_sub(from), width));
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a view apart")]
+fn pack_views<W: KeyWord>(
+    views: &[u128],
+    buffers: &[Buffer],
+    width: usize,
+    mut each: impl FnMut(usize, Option<(W, usize)>),
+) {
+    for (row, view) in views.iter().enumerate() {
+        let length = *view as u32 as usize;
+        let packed = if length <= INLINE_BYTES_MAX {
+            let word = W::cut(view >> 32).first_bytes(length);
+            (length <= width && !word.ends_in_zero(length)).then_some((word, length))
+        } else {
+            buffers
+                .get((view >> 64) as u32 as usize)
+                .and_then(|bytes| pack_one(bytes, (view >> 96) as u32 as usize, length, width))
+        };
+        each(row, packed);
+    }
+}
+
+#[inline(always)]
+fn pack_one<W: KeyWord>(bytes: &[u8], from: usize, length: usize, width: usize) -> Option<(W, usize)> {
+    if length > width {
+        return None;
+    }
+    let word = W::load(bytes, from)?.first_bytes(length);
+    (!word.ends_in_zero(length)).then_some((word, length))
+}
+
+/// Returns the bytes that a build side's column needs when packed, or nothing where it cannot be.
+pub(crate) fn packed_width(column: &ArrayRef, valid: Option<&NullBuffer>) -> Option<u32> {
+    let strings = Strings::of(column)?;
+    let mut width = 0;
+    let mut packable = true;
+    strings.pack::<u128>(PACKED_BYTES_MAX, |row, packed| match packed {
+        Some((_, length)) => width = width.max(length),
+        None => packable &= valid.is_some_and(|valid| valid.is_null(row)),
+    });
+    packable.then(|| u32::try_from(width).ok()).flatten()
+}
+
+/// Adds the packed strings of a column to words and notes the misfits.
+pub(crate) fn place_packed<W: KeyWord>(
+    words: &mut [W],
+    column: &ArrayRef,
+    shift: u32,
+    width: u32,
+    nulls: Option<&NullBuffer>,
+    misfits: &mut Vec<u32>,
+) {
+    let Some(strings) = Strings::of(column) else {
+        return;
+    };
+    let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
+    strings.pack::<W>(width as usize, |row, packed| match packed {
+        Some((word, _)) if nulls.is_none() || !is_null(row) => {
+            if let Some(into) = words.get_mut(row) {
+                into.join(word, shift);
+            }
+        }
+        Some(_) => {}
+        None if is_null(row) => {}
+        None => misfits.extend(u32::try_from(row)),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BinaryArray, LargeStringArray, StringArray, StringViewArray};
+
+    use super::{packed_width, place_packed};
+
+    fn pack(column: &ArrayRef, width: u32) -> (Vec<u128>, Vec<u32>) {
+        let (mut words, mut misfits) = (vec![0_u128; column.len()], Vec::new());
+        place_packed(&mut words, column, 0, width, None, &mut misfits);
+        (words, misfits)
+    }
+
+    #[test]
+    fn all_encodings_pack_alike() {
+        let texts = [
+            "",
+            "a",
+            "AAPL",
+            "twelve bytes",
+            "thirteen byte",
+            "sixteen bytes ok",
+        ];
+        let plain: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let large: ArrayRef = Arc::new(LargeStringArray::from_iter_values(texts));
+        let views: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+        for column in [&plain, &large, &views] {
+            assert_eq!(packed_width(column, None), Some(16));
+            let (words, misfits) = pack(column, 16);
+            for (word, text) in words.iter().zip(texts) {
+                assert_eq!(&word.to_le_bytes()[..text.len()], text.as_bytes());
+                assert!(word.to_le_bytes()[text.len()..].iter().all(|byte| *byte == 0));
+            }
+            assert!(misfits.is_empty());
+            // Narrower words leave the long ones out.
+            assert_eq!(pack(column, 4).1, [3, 4, 5]);
+            assert_eq!(pack(&column.slice(1, 3), 4).1, [2]);
+        }
+    }
+
+    #[test]
+    fn zeros_at_the_end_and_long_keys_are_no_words() {
+        let zeros: ArrayRef = Arc::new(BinaryArray::from_vec(vec![b"a\0", b"\0", b"\0b", b"a"]));
+        assert_eq!(packed_width(&zeros, None), None);
+        assert_eq!(pack(&zeros, 8).1, [0, 1]);
+        let long: ArrayRef = Arc::new(StringViewArray::from_iter_values(["seventeen bytes !"]));
+        assert_eq!(packed_width(&long, None), None);
+        let null: ArrayRef = Arc::new(StringArray::from(vec![None, Some("ab")]));
+        assert_eq!(packed_width(&null, null.nulls()), Some(2));
+    }
+}

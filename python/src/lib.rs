@@ -1,0 +1,35 @@
+//! The Python package `fletching`: a thin skin over `Session`.
+//!
+//! ```text
+//!   pyarrow, Polars, pandas, DuckDB                         pyarrow, Polars, pandas, DuckDB
+//!        │ __arrow_c_array__, __arrow_c_stream__                      ▲
+//!        ▼                                                            │ the same
+//!   input (capsule) ──▶ Session, Prepared: the engine, GIL released ──▶ Rows
+//! ```
+//!
+//! No value is copied on the way in or out: both sides hold the same buffers.
+
+mod allocator;
+mod capsule;
+mod error;
+mod input;
+mod interrupt;
+mod prepared;
+mod preview;
+mod rows;
+mod schema;
+mod session;
+
+use pyo3::prelude::*;
+
+/// What `import fletching` finds. Nothing in it leans on the GIL for its safety.
+#[pymodule(gil_used = false)]
+fn _fletching(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    allocator::tune();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<session::PySession>()?;
+    module.add_class::<prepared::PyPrepared>()?;
+    module.add_class::<rows::PyRows>()?;
+    module.add_class::<schema::PyColumns>()?;
+    error::add_to(module)
+}
