@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
-    JoinKind, JoinPairs, KeyIndex, ProbeCursor, StarArm, StarKind, StarProbe, StarRows, TableCursor,
+    JoinKind, JoinPairs, KeyIndex, Picks, ProbeCursor, StarArm, StarKind, StarProbe, StarRows, TableCursor,
     VisitedRows, finish_pairs, gather, join_pairs, select, star_join,
 };
 
@@ -171,10 +171,7 @@ impl LookupJoin {
             if rows.len == 0 {
                 return Ok(());
             }
-            let gathered = self.gather(pinned, rows.len, |column| {
-                star_column(pinned, batch, &rows, column)
-            })?;
-            emit(gathered)
+            emit(self.gather_star(pinned, batch, &rows)?)
         })
     }
 
@@ -260,6 +257,26 @@ impl LookupJoin {
                 return Ok(());
             }
         }
+    }
+
+    /// Makes an output batch of a star join's rows; the columns of an arm share one look at its row ids.
+    fn gather_star(
+        &self,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        rows: &StarRows,
+    ) -> Result<RecordBatch> {
+        let probe = rows.probe.as_deref().map(Picks::new);
+        let arms: Vec<Picks<'_>> = rows.arms.iter().map(|rows| Picks::new(rows)).collect();
+        self.gather(pinned, rows.len, |column| {
+            Ok(Some(match (column, &probe) {
+                (OutputColumn::Probe(column), None) => Arc::clone(batch.column(column)),
+                (OutputColumn::Probe(column), Some(probe)) => probe.gather(batch.column(column))?,
+                (OutputColumn::Table { arm, column }, _) => {
+                    arms[arm].gather(pinned.arms[arm].rows.column(column))?
+                }
+            }))
+        })
     }
 
     /// Makes an output batch; a column that is not there is all NULL.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
+use fletching_kernels::gather_batch;
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
@@ -123,11 +124,7 @@ impl Step {
                     Some(columns) => batch.project(columns)?,
                     None => batch.clone(),
                 };
-                // True counts valid rows alone: a condition that is NULL keeps nothing.
-                if keep.true_count() == keep.len() {
-                    return Ok(projected);
-                }
-                Ok(filter_record_batch(&projected, keep)?)
+                keep_rows(&projected, keep)
             }
             Self::Compute(expressions, schema) => {
                 let rows = batch.num_rows();
@@ -145,6 +142,25 @@ impl Step {
             Self::Lookup(..) => Err(Error::internal("a lookup is run by itself")),
         }
     }
+}
+
+/// Keeps the rows where a condition holds. One that is NULL does not.
+fn keep_rows(batch: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
+    let kept = keep.true_count();
+    if kept == keep.len() {
+        return Ok(batch.clone());
+    }
+    if kept > keep.len() / 10 * 8 {
+        // Long runs of rows are copied at once.
+        return Ok(filter_record_batch(batch, keep)?);
+    }
+    let holds = match keep.nulls() {
+        Some(nulls) => &(keep.values() & nulls.inner()),
+        None => keep.values(),
+    };
+    let mut rows = Vec::with_capacity(kept);
+    rows.extend(holds.set_indices_u32());
+    Ok(gather_batch(batch, batch.schema_ref(), &rows)?)
 }
 
 /// Rows that a join may hand over at once: all of them, but for joins that multiply beyond it.

@@ -37,12 +37,12 @@ pub(super) fn gather_boolean(column: &BooleanArray, picks: &Picks<'_>) -> Boolea
 }
 
 /// Gathers validity: nothing where every picked row is there and valid.
-fn gather_nulls(nulls: Option<&NullBuffer>, picks: &Picks<'_>) -> Option<NullBuffer> {
+pub(super) fn gather_nulls(nulls: Option<&NullBuffer>, picks: &Picks<'_>) -> Option<NullBuffer> {
     let rows = picks.rows;
     let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
     let valid = match (nulls, picks.has_missing()) {
         (None, false) => return None,
-        (None, true) => BooleanBuffer::collect_bool(rows.len(), |at| rows[at] != NO_ROW),
+        (None, true) => return Some(picks.found().clone()),
         (Some(nulls), false) => {
             BooleanBuffer::collect_bool(rows.len(), |at| nulls.is_valid(rows[at] as usize))
         }

@@ -1,9 +1,10 @@
 //! Gather: row ids → columns.
 //!
 //! The last step of a join, and the only one that touches payload. Typed loops for values of
-//! fixed width and booleans live in `fixed.rs`; strings and binaries are copied, views and
-//! dictionaries share their buffers and nested types recurse through arrow-select's `take`.
+//! fixed width and booleans live in `fixed.rs`, for short texts and binaries in `bytes.rs`; views
+//! and dictionaries share their buffers, and nested types recurse through arrow-select's `take`.
 
+mod bytes;
 mod fixed;
 mod picks;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 
-use self::picks::Picks;
+pub use self::picks::Picks;
 use crate::{KernelError, RowId};
 
 /// Gathers rows of a column; [`NO_ROW`](crate::NO_ROW) gives NULL.
