@@ -15,6 +15,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use fletching::Session;
 use fletching_benches::{Keys, TRADES_QUERY, payload, probe_keys, trade_tables, trades};
 
+/// The program's own allocator, so that the figures are the program's too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCHES: [u64; 4] = [1, 1_024, 8_192, 65_536];
 
 fn trade_session() -> Session {

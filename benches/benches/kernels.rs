@@ -13,6 +13,10 @@ use fletching_kernels::{
     BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarKind, StarProbe, StarRows, gather, star_join,
 };
 
+/// The program's own allocator, so that the figures are the program's too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: u64 = 8192;
 
 fn index_of(keys: Keys, rows: u64) -> KeyIndex {

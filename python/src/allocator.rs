@@ -9,11 +9,11 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The option `purge_delay` of mimalloc 3, which its bindings do not name.
-const PURGE_DELAY: libmimalloc_sys::mi_option_t = 16;
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// Freed memory goes back to the system after this time. Result after result of the same size,
 /// as streams give them, then never faults a page in twice; that costs more than the join itself.
-const PURGE_DELAY_MS: std::ffi::c_long = 10_000;
+const PURGE_DELAY_MS: std::ffi::c_long = 60_000;
 
 /// Sets the options; an environment variable of mimalloc's own overrides them.
 pub(crate) fn tune() {

@@ -56,8 +56,11 @@ fn the_python_package_passes_its_tests() {
     say(&format!("pytest: {closing}"));
 }
 
-fn sources() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The package's folder. Cargo says it as the test runs; the one compiled in may be that of another
+/// clone which shares the target folder.
+fn sources() -> PathBuf {
+    let folder = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    folder.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")))
 }
 
 /// Prints past the test harness, which keeps what passing tests print to itself.

@@ -143,17 +143,34 @@ pub(crate) fn place_packed<W: KeyWord>(
     let Some(strings) = Strings::of(column) else {
         return;
     };
-    let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
-    strings.pack::<W>(width as usize, |row, packed| match packed {
-        Some((word, _)) if nulls.is_none() || !is_null(row) => {
-            if let Some(into) = words.get_mut(row) {
-                into.join(word, shift);
+    let mut words = words.iter_mut();
+    let Some(nulls) = nulls else {
+        strings.pack::<W>(width as usize, |row, packed| {
+            if let Some(into) = words.next() {
+                match packed {
+                    Some((word, _)) => into.join(word, shift),
+                    None => note_misfit(misfits, row),
+                }
+            }
+        });
+        return;
+    };
+    strings.pack::<W>(width as usize, |row, packed| {
+        if let Some(into) = words.next()
+            && nulls.is_valid(row)
+        {
+            match packed {
+                Some((word, _)) => into.join(word, shift),
+                None => note_misfit(misfits, row),
             }
         }
-        Some(_) => {}
-        None if is_null(row) => {}
-        None => misfits.extend(u32::try_from(row)),
     });
+}
+
+/// Kept out of the loop, which then is short enough to be inlined whole.
+#[cold]
+fn note_misfit(misfits: &mut Vec<u32>, row: usize) {
+    misfits.extend(u32::try_from(row));
 }
 
 #[cfg(test)]

@@ -84,10 +84,10 @@ impl KeyWord for u64 {
 
     #[inline(always)]
     fn first_bytes(self, bytes: usize) -> Self {
-        match bytes {
-            0 => 0,
-            1..8 => self & Self::MAX >> (64 - 8 * bytes),
-            _ => self,
+        if bytes < 8 {
+            self & ((1 << (8 * bytes)) - 1)
+        } else {
+            self
         }
     }
 
@@ -161,10 +161,10 @@ impl KeyWord for u128 {
 
     #[inline(always)]
     fn first_bytes(self, bytes: usize) -> Self {
-        match bytes {
-            0 => 0,
-            1..16 => self & Self::MAX >> (128 - 8 * bytes),
-            _ => self,
+        if bytes < 16 {
+            self & ((1 << (8 * bytes)) - 1)
+        } else {
+            self
         }
     }
 

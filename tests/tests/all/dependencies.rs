@@ -1,7 +1,7 @@
 //! The direction of dependencies: kernels ← planner ← engine ← connectors ← cli, and no other.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use cargo_metadata::MetadataCommand;
 
@@ -20,8 +20,12 @@ const ON_TOP: &[&str] = &["fletching-python", "fletching-benches", "fletching-te
 /// Words, not machinery: what the planner may take from the kernels.
 const VOCABULARY: &[&str] = &["JoinKind", "NullEquality", "RowId"];
 
-pub(crate) fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+/// The folder of the clone under test. Cargo says it as the tests run; the one compiled in may be
+/// that of another clone which shares the target folder.
+pub(crate) fn workspace() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    package.parent().unwrap().to_path_buf()
 }
 
 /// Returns why a crate may not depend on another, or nothing.

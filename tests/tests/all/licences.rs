@@ -5,6 +5,8 @@ use std::path::Path;
 
 use cargo_metadata::MetadataCommand;
 
+use crate::dependencies::workspace;
+
 /// Reads the licences allowed in `deny.toml`.
 fn allowed(root: &Path) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root.join("deny.toml")).unwrap();
@@ -27,8 +29,8 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
 
 #[test]
 fn every_crate_has_an_allowed_licence() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let allowed = allowed(root);
+    let root = workspace();
+    let allowed = allowed(&root);
     let metadata = MetadataCommand::new()
         .manifest_path(root.join("Cargo.toml"))
         .other_options([

@@ -1,13 +1,14 @@
 //! Runs every script of `tests/slt`.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use fletching_tests::slt::{RunOptions, find_files, run_file};
 
+use crate::dependencies::workspace;
+
 #[test]
 fn every_script_of_this_repository_passes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
+    let folder = workspace().join("tests/slt");
     let files = find_files(&folder).unwrap();
     assert!(files.len() >= 30, "expected the scripts in {}", folder.display());
     let mut failures = String::new();

@@ -41,7 +41,7 @@ pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn files_are_short_and_begin_with_what_they_are_about() {
     let mut faults = Vec::new();
-    for file in rust_files(workspace()) {
+    for file in rust_files(&workspace()) {
         let text = read(&file);
         let lines = text.lines().count();
         if lines > LINES_MAX {
@@ -57,7 +57,7 @@ fn files_are_short_and_begin_with_what_they_are_about() {
 #[test]
 fn names_say_what_is_inside() {
     let mut found = Vec::new();
-    walk(workspace(), &mut found);
+    walk(&workspace(), &mut found);
     found.retain(|path| {
         let stem = path.file_stem().unwrap().to_string_lossy().to_lowercase();
         EMPTY_NAMES.contains(&stem.as_str())
