@@ -76,6 +76,16 @@ pub enum KernelError {
         /// Rows there are.
         rows: usize,
     },
+    /// A column has values without a fixed width, or too wide ones.
+    #[error(
+        "column {position} has type {data_type}, whose values cannot be interleaved; gather it by itself"
+    )]
+    NotInterleavable {
+        /// Position of the column.
+        position: usize,
+        /// Its type.
+        data_type: DataType,
+    },
     /// The layout asked for cannot hold these keys.
     #[error("layout {layout:?} cannot hold these keys: {reason}; leave the layout unset")]
     LayoutNotPossible {
@@ -128,6 +138,7 @@ impl KernelError {
             Self::TooManyRows { .. } => "too_many_rows",
             Self::LengthMismatch { .. } => "length_mismatch",
             Self::RowOutOfRange { .. } => "row_out_of_range",
+            Self::NotInterleavable { .. } => "not_interleavable",
             Self::LayoutNotPossible { .. } => "layout_not_possible",
             Self::VisitedRowsMissing { .. } => "visited_rows_missing",
             Self::Arrow(_) => "arrow",

@@ -49,7 +49,7 @@ mod prefetch;
 pub mod star;
 
 pub use error::KernelError;
-pub use gather::{Picks, gather, gather_batch, gather_columns, gather_known, select};
+pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};
 pub use index::{BuildOptions, KeyIndex, KeyLayout};
 pub use join::{JoinKind, JoinPairs, ProbeCursor, TableCursor, VisitedRows, finish_pairs, join_pairs};
 pub use key::NullEquality;

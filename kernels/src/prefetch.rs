@@ -1,4 +1,4 @@
-//! Cache-line prefetch: the one place of this crate with `unsafe`.
+//! Cache-line prefetch.
 //!
 //! A probe of a table larger than the cache is a cache miss. Asking for the lines of a block of
 //! keys before comparing the first of them lets those misses overlap; see Chen et al.,

@@ -20,7 +20,7 @@ use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
 
 use super::lookup_exec::LookupJoinExec;
 use super::provider::TableRows;
-use crate::operator::{ArmSpec, BoundExpr, LookupJoin, OutputColumn};
+use crate::operator::{ArmSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
 use crate::table::{KeySpec, Table};
 
 /// Makes a plan that can run.
@@ -183,7 +183,9 @@ impl ExtensionPlanner for LookupJoinPlanner {
             layout.retain(|column| matches!(column, OutputColumn::Table { .. }));
         }
         let schema = Arc::clone(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner());
-        let join = Arc::new(LookupJoin::new(arms, layout, schema));
+        let tuning = state.config().get_extension::<LookupTuning>();
+        let tuning = tuning.ok_or_else(|| internal_datafusion_err!("a state without LookupTuning"))?;
+        let join = Arc::new(LookupJoin::new(arms, layout, schema, *tuning));
         Ok(Some(Arc::new(LookupJoinExec::new(
             Arc::clone(probe),
             join,

@@ -5,19 +5,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
-    JoinKind, JoinPairs, KeyIndex, Picks, ProbeCursor, StarArm, StarKind, StarProbe, StarRows, TableCursor,
+    JoinKind, JoinPairs, Picks, ProbeCursor, RowId, StarArm, StarKind, StarProbe, StarRows, TableCursor,
     VisitedRows, finish_pairs, gather, join_pairs, select, star_join,
 };
 
 use super::BoundExpr;
+use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use crate::error::{Error, Result};
-use crate::table::{KeySpec, Table, TableSnapshot};
+use crate::table::{KeySpec, Table};
 
 /// Where a column of a join comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,29 +52,22 @@ pub(crate) struct LookupJoin {
     arms: Vec<ArmSpec>,
     output: Vec<OutputColumn>,
     schema: SchemaRef,
-}
-
-/// The versions of the tables that one run reads, with their indexes.
-#[derive(Debug)]
-pub(crate) struct PinnedTables {
-    arms: Vec<PinnedArm>,
-    /// Which rows of a RIGHT or FULL join's table were matched.
-    visited: Option<VisitedRows>,
-    /// Probe rows seen and rows given out.
-    pub(crate) rows_in: AtomicU64,
-    pub(crate) rows_out: AtomicU64,
-}
-
-#[derive(Debug)]
-struct PinnedArm {
-    snapshot: Arc<TableSnapshot>,
-    rows: RecordBatch,
-    index: Arc<KeyIndex>,
+    tuning: LookupTuning,
 }
 
 impl LookupJoin {
-    pub(crate) fn new(arms: Vec<ArmSpec>, output: Vec<OutputColumn>, schema: SchemaRef) -> Self {
-        Self { arms, output, schema }
+    pub(crate) fn new(
+        arms: Vec<ArmSpec>,
+        output: Vec<OutputColumn>,
+        schema: SchemaRef,
+        tuning: LookupTuning,
+    ) -> Self {
+        Self {
+            arms,
+            output,
+            schema,
+            tuning,
+        }
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -88,6 +82,7 @@ impl LookupJoin {
             arms: self.arms.clone(),
             output,
             schema,
+            tuning: self.tuning,
         })
     }
 
@@ -106,25 +101,21 @@ impl LookupJoin {
 
     /// Takes the tables' current versions and builds the indexes they lack.
     pub(crate) fn pin(&self) -> Result<PinnedTables> {
-        let mut arms = Vec::with_capacity(self.arms.len());
-        for arm in &self.arms {
-            let snapshot = arm.table.snapshot()?;
-            let rows = snapshot.rows()?.clone();
-            let index = snapshot.index(&arm.key)?;
-            arms.push(PinnedArm {
-                snapshot,
-                rows,
-                index,
-            });
-        }
+        let arms = self.arms.iter().enumerate();
+        let arms = arms
+            .map(|(at, arm)| PinnedArm::new(arm.table.snapshot()?, &arm.key, self.taken(at), self.tuning))
+            .collect::<Result<Vec<_>>>()?;
         let visited = self
             .keeps_table_rows()
             .then(|| VisitedRows::new(arms.first().map_or(0, |arm| arm.index.row_count())));
-        Ok(PinnedTables {
-            arms,
-            visited,
-            rows_in: AtomicU64::new(0),
-            rows_out: AtomicU64::new(0),
+        Ok(PinnedTables::new(arms, visited))
+    }
+
+    /// Returns the columns that the output takes from an arm.
+    fn taken(&self, arm: usize) -> impl Iterator<Item = usize> {
+        self.output.iter().filter_map(move |from| match from {
+            OutputColumn::Table { arm: of, column } if *of == arm => Some(*column),
+            _ => None,
         })
     }
 
@@ -171,7 +162,8 @@ impl LookupJoin {
             if rows.len == 0 {
                 return Ok(());
             }
-            emit(self.gather_star(pinned, batch, &rows)?)
+            let arms: Vec<&[RowId]> = rows.arms.iter().map(Vec::as_slice).collect();
+            emit(self.gather_joined(pinned, batch, rows.probe.as_deref(), &arms)?)
         })
     }
 
@@ -220,9 +212,7 @@ impl LookupJoin {
                 &mut pairs,
             )?;
             if arm.kind.emits_pairs() && !pairs.probe.is_empty() {
-                emit(self.gather(pinned, pairs.probe.len(), |column| {
-                    pair_column(pinned, batch, &pairs, column)
-                })?)?;
+                emit(self.gather_joined(pinned, batch, Some(&pairs.probe), &[&pairs.build])?)?;
             }
             if done {
                 return Ok(());
@@ -259,22 +249,26 @@ impl LookupJoin {
         }
     }
 
-    /// Makes an output batch of a star join's rows; the columns of an arm share one look at its row ids.
-    fn gather_star(
+    /// Makes an output batch of probe rows (all of them in their places, where none are named) and
+    /// rows of each arm. The columns of an arm share one look at its row ids.
+    fn gather_joined(
         &self,
         pinned: &PinnedTables,
         batch: &RecordBatch,
-        rows: &StarRows,
+        probe: Option<&[RowId]>,
+        arms: &[&[RowId]],
     ) -> Result<RecordBatch> {
-        let probe = rows.probe.as_deref().map(Picks::new);
-        let arms: Vec<Picks<'_>> = rows.arms.iter().map(|rows| Picks::new(rows)).collect();
-        self.gather(pinned, rows.len, |column| {
+        let rows = probe.map_or(batch.num_rows(), <[RowId]>::len);
+        let probe = probe.map(Picks::new);
+        let arms = pinned.arms.iter().zip(arms);
+        let arms = arms
+            .map(|(arm, rows)| ArmPicks::new(arm, rows))
+            .collect::<Result<Vec<_>>>()?;
+        self.gather(pinned, rows, |column| {
             Ok(Some(match (column, &probe) {
                 (OutputColumn::Probe(column), None) => Arc::clone(batch.column(column)),
                 (OutputColumn::Probe(column), Some(probe)) => probe.gather(batch.column(column))?,
-                (OutputColumn::Table { arm, column }, _) => {
-                    arms[arm].gather(pinned.arms[arm].rows.column(column))?
-                }
+                (OutputColumn::Table { arm, column }, _) => arms[arm].column(column)?,
             }))
         })
     }

@@ -2,6 +2,8 @@
 
 mod bound;
 mod lookup_join;
+mod pinned;
 
 pub(crate) use bound::BoundExpr;
-pub(crate) use lookup_join::{ArmSpec, LookupJoin, OutputColumn, PinnedTables};
+pub(crate) use lookup_join::{ArmSpec, LookupJoin, OutputColumn};
+pub(crate) use pinned::{LookupTuning, PinnedTables};

@@ -58,8 +58,8 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         if join.join().keeps_table_rows() || !chain(join.input(), steps)? {
             return Ok(false);
         }
-        let pinned = RwLock::new(Arc::new(join.join().pin()?));
-        steps.push(Step::Lookup(Arc::clone(join.join()), pinned));
+        let pinned = pin(join.join())?;
+        steps.push(Step::Lookup(Arc::clone(join.join()), RwLock::new(pinned)));
         return Ok(true);
     }
     if let Some(filter) = plan.downcast_ref::<FilterExec>() {
@@ -172,7 +172,14 @@ fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<
     if join.is_current(&now) {
         return Ok(now);
     }
-    let fresh = Arc::new(join.pin()?);
+    let fresh = pin(join)?;
     *pinned.write() = Arc::clone(&fresh);
     Ok(fresh)
+}
+
+/// Pins the tables' current versions for many batches.
+fn pin(join: &LookupJoin) -> Result<Arc<PinnedTables>> {
+    let pinned = join.pin()?;
+    pinned.interleave()?;
+    Ok(Arc::new(pinned))
 }

@@ -21,6 +21,7 @@ use super::{Inner, Session, StatementCatalog};
 use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
 use crate::exec::{physical_rules, plan_physical};
+use crate::operator::LookupTuning;
 use crate::session::registry::Entry;
 use crate::table::{KeySpec, LoadContext, Table, load_all};
 
@@ -161,7 +162,8 @@ impl Session {
             return Ok(());
         }
         let snapshot = table.snapshot()?;
-        let index = snapshot.index(&KeySpec::of_columns(table.schema(), table.primary_key()))?;
+        let key = KeySpec::of_columns(table.schema(), table.primary_key());
+        let index = snapshot.index(&key, self.thread_count())?;
         let Some((first, second)) = index.first_duplicate() else {
             return Ok(());
         };
@@ -200,7 +202,11 @@ impl Session {
         let settings = self.inner.settings.read().clone();
         let mut config = SessionConfig::from(settings.datafusion)
             .with_target_partitions(settings.threads)
-            .with_batch_size(settings.batch_rows);
+            .with_batch_size(settings.batch_rows)
+            .with_extension(Arc::new(LookupTuning {
+                interleaves: settings.interleaves,
+                threads: settings.threads,
+            }));
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         Ok(SessionStateBuilder::new()
             .with_config(config)

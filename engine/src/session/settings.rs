@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) batch_rows: usize,
+    /// Whether lookups may copy columns of large tables row by row.
+    pub(crate) interleaves: bool,
     /// DataFusion's own, as set by name.
     pub(crate) datafusion: ConfigOptions,
 }
@@ -29,6 +31,11 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
         name: "batch.rows",
         help: "rows a batch at most (1 to 1048576)",
     },
+    SettingSpec {
+        name: "lookup.interleave",
+        help: "copy the columns that a lookup takes from a large table row by row, up to 64 bytes a \
+               row more, for one cache miss where there were several (on or off)",
+    },
 ];
 
 const THREADS_MAX: usize = 1024;
@@ -41,6 +48,7 @@ impl Settings {
         let mut settings = Self {
             threads,
             batch_rows: 8192,
+            interleaves: true,
             datafusion: ConfigOptions::new(),
         };
         if let Ok(text) = std::env::var("FLETCHING_THREADS") {
@@ -53,6 +61,7 @@ impl Settings {
         match name {
             "threads" => self.threads = whole("threads", value, THREADS_MAX)?,
             "batch.rows" => self.batch_rows = whole("batch.rows", value, BATCH_ROWS_MAX)?,
+            "lookup.interleave" => self.interleaves = on_or_off("lookup.interleave", value)?,
             _ if name.starts_with("datafusion.") => {
                 self.datafusion.set(name, value).map_err(|error| Error::Option {
                     subject: format!("setting {name}"),
@@ -75,6 +84,7 @@ impl Settings {
         match name {
             "threads" => Ok(self.threads.to_string()),
             "batch.rows" => Ok(self.batch_rows.to_string()),
+            "lookup.interleave" => Ok(if self.interleaves { "on" } else { "off" }.to_string()),
             _ => match self
                 .datafusion
                 .entries()
@@ -98,6 +108,19 @@ fn whole(name: &str, text: &str, max: usize) -> Result<usize> {
         _ => Err(Error::Option {
             subject: format!("setting {name}"),
             message: format!("expected a whole number from 1 to {max}, found '{text}'"),
+            hint: None,
+            location: None,
+        }),
+    }
+}
+
+fn on_or_off(name: &str, text: &str) -> Result<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(Error::Option {
+            subject: format!("setting {name}"),
+            message: format!("expected on or off, found '{text}'"),
             hint: None,
             location: None,
         }),

@@ -7,6 +7,7 @@
 //!                             └ index(key): KeyIndex over rows()      made once a key, kept
 //! ```
 
+mod build;
 mod load;
 mod snapshot;
 

@@ -1,23 +1,28 @@
 //! One version of a table: immutable, shared, with the indexes that lookups have asked for.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::PhysicalExpr;
-use fletching_kernels::{BuildOptions, KeyIndex, NullEquality};
+use fletching_kernels::{BuildOptions, Interleaved, KeyIndex, NullEquality};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use super::build::build;
 use crate::error::{Error, Result};
-
-/// From this many rows on, an index is built by several threads.
-const PARALLEL_BUILD_ROWS_MIN: usize = 1 << 17;
 
 /// An index, built by the first who needs it.
 type IndexSlot = Arc<OnceLock<Result<Arc<KeyIndex>, String>>>;
+
+/// From this many bytes of gathered columns on, they are interleaved: what a core's second-level
+/// cache holds is gathered as fast from columns, without a copy.
+const INTERLEAVE_BYTES_MIN: usize = 1 << 20;
+
+/// A copy of some columns, for as long as a query uses it.
+type InterleavedSlot = Arc<Mutex<Weak<Interleaved>>>;
 
 /// One version of a table.
 pub struct TableSnapshot {
@@ -27,6 +32,7 @@ pub struct TableSnapshot {
     row_count: usize,
     rows: OnceLock<Result<RecordBatch, String>>,
     indexes: Mutex<HashMap<KeyLabel, IndexSlot>>,
+    interleaved: Mutex<HashMap<Vec<usize>, InterleavedSlot>>,
 }
 
 impl fmt::Debug for TableSnapshot {
@@ -95,6 +101,7 @@ impl TableSnapshot {
             row_count: 0,
             rows: OnceLock::new(),
             indexes: Mutex::default(),
+            interleaved: Mutex::default(),
         }
     }
 
@@ -154,7 +161,8 @@ impl TableSnapshot {
         &self.chunks
     }
 
-    /// Returns the bytes held: columns and indexes.
+    /// Returns the bytes held: columns, indexes, and columns interleaved for queries that now run or
+    /// are prepared.
     pub fn memory_bytes(&self) -> usize {
         let columns = match self.rows.get() {
             Some(Ok(rows)) => rows.get_array_memory_size(),
@@ -164,7 +172,11 @@ impl TableSnapshot {
         let built = indexes
             .values()
             .filter_map(|slot| slot.get()?.as_ref().ok().map(|index| index.heap_bytes()));
-        columns + built.sum::<usize>()
+        let copies = self.interleaved.lock();
+        let copied = copies
+            .values()
+            .filter_map(|slot| Some(slot.try_lock()?.upgrade()?.heap_bytes()));
+        columns + built.sum::<usize>() + copied.sum::<usize>()
     }
 
     /// Returns all rows as one batch: row id *i* is row *i* of it.
@@ -181,20 +193,58 @@ impl TableSnapshot {
         })
     }
 
-    /// Returns the index over a key, built on first use.
-    pub(crate) fn index(&self, key: &KeySpec) -> Result<Arc<KeyIndex>> {
+    /// Returns the index over a key, built on first use by at most so many threads.
+    pub(crate) fn index(&self, key: &KeySpec, threads: usize) -> Result<Arc<KeyIndex>> {
         let slot = Arc::clone(self.indexes.lock().entry(key.label.clone()).or_default());
         let built = slot.get_or_init(|| {
-            self.build_index(key)
-                .map(Arc::new)
-                .map_err(|error| error.to_string())
+            build(self.row_count, threads, |parallel| {
+                self.build_index(key, parallel)
+            })
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
         });
         built
             .clone()
             .map_err(|message| Error::Compute { message, hint: None })
     }
 
-    fn build_index(&self, key: &KeySpec) -> Result<KeyIndex> {
+    /// Returns those of some columns, ascending, that are worth interleaving; none for less than
+    /// two, or for few rows.
+    pub(crate) fn worth_interleaving(&self, columns: impl Iterator<Item = usize>) -> Vec<usize> {
+        let value_bytes = |&column: &usize| Interleaved::value_bytes(self.schema.field(column).data_type());
+        let mut columns: Vec<usize> = columns.filter(|column| value_bytes(column).is_some()).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let row_bytes: usize = columns.iter().filter_map(value_bytes).sum();
+        if columns.len() < 2 || self.row_count.saturating_mul(row_bytes) < INTERLEAVE_BYTES_MIN {
+            return Vec::new();
+        }
+        columns
+    }
+
+    /// Returns columns interleaved: the copy that another query uses, or a new one, made by at most
+    /// so many threads.
+    pub(crate) fn interleaved(&self, columns: &[usize], threads: usize) -> Result<Arc<Interleaved>> {
+        let slot = {
+            let mut slots = self.interleaved.lock();
+            // What no query uses or waits for is forgotten.
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.lock().strong_count() > 0);
+            Arc::clone(slots.entry(columns.to_vec()).or_default())
+        };
+        let mut copy = slot.lock();
+        if let Some(copy) = copy.upgrade() {
+            return Ok(copy);
+        }
+        let rows = self.rows()?;
+        let columns: Vec<ArrayRef> = columns.iter().map(|at| Arc::clone(rows.column(*at))).collect();
+        let made = build(self.row_count, threads, |parallel| {
+            Ok(Arc::new(Interleaved::new(&columns, parallel)?))
+        })?;
+        *copy = Arc::downgrade(&made);
+        Ok(made)
+    }
+
+    fn build_index(&self, key: &KeySpec, parallel: bool) -> Result<KeyIndex> {
         let rows = self.rows()?;
         let columns = key
             .expressions
@@ -203,7 +253,7 @@ impl TableSnapshot {
             .collect::<Result<Vec<ArrayRef>>>()?;
         let options = BuildOptions {
             null_equality: key.null_equality(),
-            parallel: rows.num_rows() >= PARALLEL_BUILD_ROWS_MIN,
+            parallel,
             ..BuildOptions::default()
         };
         Ok(KeyIndex::build(&columns, &options)?)

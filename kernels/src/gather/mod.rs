@@ -3,9 +3,11 @@
 //! The last step of a join, and the only one that touches payload. Typed loops for values of
 //! fixed width and booleans live in `fixed.rs`, for short texts and binaries in `bytes.rs`; views
 //! and dictionaries share their buffers, and nested types recurse through arrow-select's `take`.
+//! Several columns of a large table are gathered best from a row-wise copy: `interleaved.rs`.
 
 mod bytes;
 mod fixed;
+mod interleaved;
 mod picks;
 
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 
+pub use self::interleaved::Interleaved;
 pub use self::picks::Picks;
 use crate::{KernelError, RowId};
 

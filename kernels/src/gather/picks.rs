@@ -67,6 +67,20 @@ impl<'a> Picks<'a> {
         self.has_missing
     }
 
+    /// Says whether there is no row at all, or nothing but missing ones.
+    pub(super) fn are_all_missing(&self) -> bool {
+        self.rows_needed == 0
+    }
+
+    /// Refuses rows past the end.
+    pub(super) fn check_rows(&self, rows: usize) -> Result<(), KernelError> {
+        if self.rows_needed as usize > rows {
+            let row = self.rows_needed - 1;
+            return Err(KernelError::RowOutOfRange { row, rows });
+        }
+        Ok(())
+    }
+
     /// Refuses `NO_ROW`.
     pub(super) fn check_known(&self, rows: usize) -> Result<(), KernelError> {
         if self.has_missing {
@@ -88,14 +102,8 @@ impl<'a> Picks<'a> {
     /// assert!(fletching_kernels::Picks::new(&[3]).gather(&column).is_err());
     /// ```
     pub fn gather(&self, column: &ArrayRef) -> Result<ArrayRef, KernelError> {
-        if self.rows_needed as usize > column.len() {
-            return Err(KernelError::RowOutOfRange {
-                row: self.rows_needed - 1,
-                rows: column.len(),
-            });
-        }
-        if self.rows_needed == 0 {
-            // No row at all, or nothing but missing ones.
+        self.check_rows(column.len())?;
+        if self.are_all_missing() {
             return Ok(new_null_array(column.data_type(), self.rows.len()));
         }
         macro_rules! primitive {

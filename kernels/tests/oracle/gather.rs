@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::builder::{Int32Builder, MapBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, Int32Array, StringArray, UnionArray};
+use arrow_array::{Array, ArrayRef, Int8Array, Int32Array, StringArray, UnionArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, Field, UnionFields};
-use fletching_kernels::{NO_ROW, RowId, gather, gather_columns, gather_known, select};
+use fletching_kernels::{Interleaved, NO_ROW, Picks, RowId, gather, gather_columns, gather_known, select};
 use proptest::prelude::*;
 
 use crate::columns::{Code, Encoding, column, encoding, key_types};
@@ -45,6 +45,31 @@ fn check(column: &ArrayRef, rows: &[RowId]) -> Result<(), TestCaseError> {
     }
     let both = gather_columns(&[column.clone(), column.clone()], rows).unwrap();
     prop_assert!(both.iter().all(|c| as_text(c) == as_text(&picked)));
+    check_interleaved(column, rows, &picked)
+}
+
+/// Gathers a column interleaved with others, among which it may be the widest or not.
+fn check_interleaved(column: &ArrayRef, rows: &[RowId], picked: &ArrayRef) -> Result<(), TestCaseError> {
+    let narrow: ArrayRef = Arc::new(Int8Array::from_iter_values((0..=127).cycle().take(column.len())));
+    let columns = [narrow.clone(), column.clone(), narrow.clone(), column.clone()];
+    if Interleaved::value_bytes(column.data_type()).is_none() {
+        prop_assert_eq!(
+            Interleaved::new(&columns, false).unwrap_err().code(),
+            "not_interleavable"
+        );
+        return Ok(());
+    }
+    let together = Interleaved::new(&columns, rows.len().is_multiple_of(2))
+        .unwrap()
+        .gather(&Picks::new(rows))
+        .unwrap();
+    let narrow = gather(&narrow, rows).unwrap();
+    for (together, alone) in together.iter().zip([&narrow, picked, &narrow, picked]) {
+        together.to_data().validate_full().unwrap();
+        prop_assert_eq!(together.data_type(), alone.data_type());
+        prop_assert_eq!(together.null_count(), alone.null_count());
+        prop_assert_eq!(as_text(together), as_text(alone));
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod decimals;
 mod dependencies;
 mod join_cases;
 mod key_values;
+mod large_tables;
 mod licences;
 mod many_rows;
 mod nested_loop;
