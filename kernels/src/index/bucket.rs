@@ -175,6 +175,16 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         (row, (row != NO_ROW) | !bucket.may_overflow(low))
     }
 
+    /// Returns the row found in the bucket after a home that sent the search on, and whether the
+    /// search is over.
+    #[inline(always)]
+    pub(crate) fn second_look(&self, home: u32, key: W) -> (RowId, bool) {
+        let next = home as usize + 1;
+        let bucket = &self.buckets[if next < self.buckets.len() { next } else { 0 }];
+        let row = bucket.first(key);
+        (row, (row != NO_ROW) | !bucket.is_full())
+    }
+
     /// Searches for a key from its home on; `same` confirms a row whose key or tag is equal.
     #[inline(never)]
     pub(crate) fn find(&self, home: u32, key: W, low: u32, same: impl Fn(RowId) -> bool) -> RowId {
@@ -296,6 +306,10 @@ mod tests {
         }
         assert_eq!(table.find(last, 99, 0, |_| true), NO_ROW);
         assert_eq!(table.find(last, 0, 0, |_| false), NO_ROW);
+        // Of sixteen keys five are in the last bucket, and five in the first.
+        assert_eq!(table.second_look(last, 6), (6, true));
+        assert_eq!(table.second_look(last, 99), (NO_ROW, false));
+        assert_eq!(table.second_look(0, 99), (NO_ROW, false));
         // No key with another low half has gone on.
         assert_eq!(table.first_look(last, 99, 0), (NO_ROW, false));
         assert_eq!(table.first_look(last, 99, 1), (NO_ROW, true));

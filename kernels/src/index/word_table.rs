@@ -26,8 +26,9 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
     /// Writes the first row of each word's key, or `NO_ROW`.
     ///
     /// Goes over a block of keys three times: hash and ask for the homes' lines, look there, and
-    /// go on for the few keys whose home is not the end of it. Those are put aside without a
-    /// branch, and their next lines asked for together.
+    /// look into the next bucket for the few keys whose home is not the end of it. Those are put
+    /// aside without a branch, and their lines asked for together; so are the very few that are
+    /// still not found, which are searched for one by one.
     pub(crate) fn locate(&self, words: &[W], heads: &mut [RowId]) {
         let mut probes = [(0_u32, 0_u32); BLOCK_ROWS];
         let mut aside = [0_u8; BLOCK_ROWS];
@@ -51,7 +52,16 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
             for at in &aside[..waiting] {
                 self.table.prefetch(probes[usize::from(*at)].0 + 1);
             }
-            for at in aside[..waiting].iter().map(|at| usize::from(*at)) {
+            let mut searching = 0;
+            for waiting in 0..waiting {
+                let at = aside[waiting];
+                let (home, _) = probes[usize::from(at)];
+                let (row, done) = self.table.second_look(home, words[usize::from(at)]);
+                heads[usize::from(at)] = row;
+                aside[searching] = at;
+                searching += usize::from(!done);
+            }
+            for at in aside[..searching].iter().map(|at| usize::from(*at)) {
                 let (home, low) = probes[at];
                 heads[at] = self.table.find(home, words[at], low, |_| true);
             }
