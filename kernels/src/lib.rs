@@ -40,6 +40,7 @@
 //! # Ok::<(), KernelError>(())
 //! ```
 
+mod compare;
 pub mod error;
 pub mod gather;
 pub mod index;
@@ -48,6 +49,7 @@ pub mod key;
 mod prefetch;
 pub mod star;
 
+pub use compare::{Comparison, positions_where};
 pub use error::KernelError;
 pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};
 pub use index::{BuildOptions, KeyIndex, KeyLayout};

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::filter_record_batch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
-use fletching_kernels::gather_batch;
 use parking_lot::RwLock;
 
+use super::condition::Condition;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, LookupJoinExec};
 use crate::operator::{LookupJoin, PinnedTables};
@@ -40,8 +39,8 @@ impl Chain {
 enum Step {
     /// Keeps some columns.
     Project(Vec<usize>),
-    /// Keeps the rows for which an expression holds, then some columns.
-    Filter(Arc<dyn PhysicalExpr>, Option<Vec<usize>>),
+    /// Keeps the rows for which a condition holds, then some columns.
+    Filter(Condition, Option<Vec<usize>>),
     /// Computes columns.
     Compute(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
     /// Joins tables.
@@ -67,7 +66,7 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
             return Ok(false);
         }
         let projection = filter.projection().as_ref().map(|columns| columns.to_vec());
-        steps.push(Step::Filter(Arc::clone(filter.predicate()), projection));
+        steps.push(Step::Filter(Condition::new(filter.predicate()), projection));
         return Ok(true);
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
@@ -112,20 +111,10 @@ impl Step {
     fn run_one(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         match self {
             Self::Project(columns) => Ok(batch.project(columns)?),
-            Self::Filter(predicate, projection) => {
-                let keep = predicate.evaluate(batch)?.into_array(batch.num_rows())?;
-                let Some(keep) = keep.as_boolean_opt() else {
-                    return Err(Error::internal(format!(
-                        "{predicate} is {}, not BOOLEAN",
-                        keep.data_type()
-                    )));
-                };
-                let projected = match projection {
-                    Some(columns) => batch.project(columns)?,
-                    None => batch.clone(),
-                };
-                keep_rows(&projected, keep)
-            }
+            Self::Filter(condition, projection) => match projection {
+                Some(columns) => condition.keep(batch, &batch.project(columns)?),
+                None => condition.keep(batch, batch),
+            },
             Self::Compute(expressions, schema) => {
                 let rows = batch.num_rows();
                 let columns = expressions
@@ -142,25 +131,6 @@ impl Step {
             Self::Lookup(..) => Err(Error::internal("a lookup is run by itself")),
         }
     }
-}
-
-/// Keeps the rows where a condition holds. One that is NULL does not.
-fn keep_rows(batch: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
-    let kept = keep.true_count();
-    if kept == keep.len() {
-        return Ok(batch.clone());
-    }
-    if kept > keep.len() / 10 * 8 {
-        // Long runs of rows are copied at once.
-        return Ok(filter_record_batch(batch, keep)?);
-    }
-    let holds = match keep.nulls() {
-        Some(nulls) => &(keep.values() & nulls.inner()),
-        None => keep.values(),
-    };
-    let mut rows = Vec::with_capacity(kept);
-    rows.extend(holds.set_indices_u32());
-    Ok(gather_batch(batch, batch.schema_ref(), &rows)?)
 }
 
 /// Rows that a join may hand over at once: all of them, but for joins that multiply beyond it.

@@ -5,6 +5,7 @@
 //! DataFusion's, made once and given the batch at its leaf.
 
 mod chain;
+mod condition;
 
 use std::fmt;
 use std::sync::Arc;

@@ -175,14 +175,30 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         (row, (row != NO_ROW) | !bucket.may_overflow(low))
     }
 
-    /// Returns the row found in the bucket after a home that sent the search on, and whether the
-    /// search is over.
+    /// Returns the row found in the bucket at a distance from a home that sent the search on, and
+    /// whether the search is over.
     #[inline(always)]
-    pub(crate) fn second_look(&self, home: u32, key: W) -> (RowId, bool) {
-        let next = home as usize + 1;
-        let bucket = &self.buckets[if next < self.buckets.len() { next } else { 0 }];
+    pub(crate) fn later_look(&self, home: u32, distance: u32, key: W) -> (RowId, bool) {
+        let mut at = home as usize + distance as usize;
+        while at >= self.buckets.len() {
+            at -= self.buckets.len();
+        }
+        let bucket = &self.buckets[at];
         let row = bucket.first(key);
-        (row, (row != NO_ROW) | !bucket.is_full())
+        let all_seen = distance as usize >= self.buckets.len();
+        (row, (row != NO_ROW) | !bucket.is_full() | all_seen)
+    }
+
+    /// Calls back with every key there is.
+    pub(crate) fn for_each_key(&self, mut each: impl FnMut(W)) {
+        for bucket in &self.buckets {
+            for (key, row) in bucket.keys.iter().zip(&bucket.rows) {
+                if *row == NO_ROW {
+                    break;
+                }
+                each(*key);
+            }
+        }
     }
 
     /// Searches for a key from its home on; `same` confirms a row whose key or tag is equal.
@@ -307,9 +323,13 @@ mod tests {
         assert_eq!(table.find(last, 99, 0, |_| true), NO_ROW);
         assert_eq!(table.find(last, 0, 0, |_| false), NO_ROW);
         // Of sixteen keys five are in the last bucket, and five in the first.
-        assert_eq!(table.second_look(last, 6), (6, true));
-        assert_eq!(table.second_look(last, 99), (NO_ROW, false));
-        assert_eq!(table.second_look(0, 99), (NO_ROW, false));
+        assert_eq!(table.later_look(last, 1, 6), (6, true));
+        assert_eq!(table.later_look(last, 1, 99), (NO_ROW, false));
+        assert_eq!(table.later_look(last, 2, 6), (NO_ROW, false));
+        let mut keys = Vec::new();
+        table.for_each_key(|key| keys.push(key));
+        keys.sort_unstable();
+        assert_eq!(keys, (0..16).collect::<Vec<_>>());
         // No key with another low half has gone on.
         assert_eq!(table.first_look(last, 99, 0), (NO_ROW, false));
         assert_eq!(table.first_look(last, 99, 1), (NO_ROW, true));

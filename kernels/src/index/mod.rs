@@ -18,6 +18,7 @@ mod byte_table;
 mod chain;
 mod dense;
 mod fill;
+mod filter;
 mod finder;
 mod layout;
 mod locate;
@@ -270,7 +271,8 @@ impl KeyIndex {
 
     /// Returns the bytes the index holds on the heap, without buffers it shares with the key
     /// columns: at most 16 a row for keys of up to 8 bytes, and twice that in a table of up to
-    /// 16,384 rows, which is kept sparse.
+    /// 16,384 rows, which is kept sparse; 1 more once a filter was made for probes that mostly
+    /// found nothing.
     ///
     /// ```
     /// # use std::sync::Arc;

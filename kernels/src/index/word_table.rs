@@ -3,6 +3,7 @@
 use super::bucket::{BLOCK_ROWS, BucketTable, low_half};
 use super::chain::Chains;
 use super::fill::Rows;
+use super::filter::{FilterGate, KeyFilter};
 use crate::key::hash::KeyHasher;
 use crate::key::words::KeyWord;
 use crate::{NO_ROW, RowId};
@@ -11,7 +12,14 @@ use crate::{NO_ROW, RowId};
 pub(crate) struct WordTable<W, const N: usize> {
     table: BucketTable<W, N>,
     hasher: KeyHasher,
+    gate: FilterGate,
 }
+
+/// Keys hashed before as many are looked for.
+const FEW_ROWS: usize = 16;
+
+/// Where the keys of a block are searched for: their homes and the low halves of their hashes.
+type Probes = [(u32, u32); BLOCK_ROWS];
 
 impl<W: KeyWord, const N: usize> WordTable<W, N> {
     /// Builds from one word for each row.
@@ -20,56 +28,129 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         S: Fn(RowId, RowId) -> bool + Sync,
     {
         let (table, chains) = rows.fill(|row| (words[row].hash(&hasher), words[row]));
-        (Self { table, hasher }, chains)
+        let gate = FilterGate::new(chains.keys());
+        (Self { table, hasher, gate }, chains)
     }
 
     /// Writes the first row of each word's key, or `NO_ROW`.
     ///
-    /// Goes over a block of keys three times: hash and ask for the homes' lines, look there, and
-    /// look into the next bucket for the few keys whose home is not the end of it. Those are put
-    /// aside without a branch, and their lines asked for together; so are the very few that are
-    /// still not found, which are searched for one by one.
+    /// Goes over a block of keys several times: hash and ask for the homes' lines, look there, and
+    /// look further for the few keys whose home is not the end of it. Those are put aside without a
+    /// branch, and their next lines asked for together, until none is left. Where most keys have
+    /// been absent, a filter answers for them before any line is asked for.
     pub(crate) fn locate(&self, words: &[W], heads: &mut [RowId]) {
-        let mut probes = [(0_u32, 0_u32); BLOCK_ROWS];
+        if !self.table.is_large() {
+            return self.locate_unfiltered(words, heads, |_| {});
+        }
+        match self.gate.filter(|| self.make_filter()) {
+            Some(filter) => self.locate_filtered(filter, words, heads),
+            None => self.locate_unfiltered(words, heads, |home| self.table.prefetch(home)),
+        }
+        self.gate.note(heads);
+    }
+
+    /// Hashes the keys of a block while it looks for those of the block before, a few of each in
+    /// turn, so that lines are under way all the time.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a block's positions fit a byte")]
+    fn locate_unfiltered(&self, words: &[W], heads: &mut [RowId], ask: impl Fn(u32)) {
+        let (mut probes, mut ahead): (Probes, Probes) = ([(0, 0); BLOCK_ROWS], [(0, 0); BLOCK_ROWS]);
         let mut aside = [0_u8; BLOCK_ROWS];
-        let is_large = self.table.is_large();
-        for (words, heads) in words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS)) {
-            for (word, probe) in words.iter().zip(&mut probes) {
+        let hash = |words: &[W], probes: &mut [(u32, u32)]| {
+            for (word, probe) in words.iter().zip(probes) {
                 let hash = word.hash(&self.hasher);
                 *probe = (self.table.home(hash), low_half(hash));
-                if is_large {
-                    self.table.prefetch(probe.0);
+                ask(probe.0);
+            }
+        };
+        let mut blocks = words.chunks(BLOCK_ROWS).peekable();
+        hash(blocks.peek().copied().unwrap_or_default(), &mut probes);
+        let mut heads = heads.chunks_mut(BLOCK_ROWS);
+        while let (Some(words), Some(heads)) = (blocks.next(), heads.next()) {
+            let mut coming = blocks.peek().copied().unwrap_or_default().chunks(FEW_ROWS);
+            let mut waiting = 0;
+            for first in (0..words.len()).step_by(FEW_ROWS) {
+                hash(coming.next().unwrap_or_default(), &mut ahead[first..]);
+                let end = (first + FEW_ROWS).min(words.len());
+                for at in first..end {
+                    let (home, low) = probes[at];
+                    let (row, done) = self.table.first_look(home, words[at], low);
+                    heads[at] = row;
+                    aside[waiting] = (at % BLOCK_ROWS) as u8;
+                    waiting += usize::from(!done);
                 }
             }
+            self.look_further(words, heads, &probes, &mut aside[..waiting]);
+            std::mem::swap(&mut probes, &mut ahead);
+        }
+    }
+
+    fn locate_filtered(&self, filter: &KeyFilter, words: &[W], heads: &mut [RowId]) {
+        let mut probes: Probes = [(0, 0); BLOCK_ROWS];
+        let mut places = [0_u32; BLOCK_ROWS];
+        let mut aside = [0_u8; BLOCK_ROWS];
+        for (words, heads) in words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS)) {
+            for ((word, probe), place) in words.iter().zip(&mut probes).zip(&mut places) {
+                let hash = word.hash(&self.hasher);
+                *probe = (self.table.home(hash), low_half(hash));
+                *place = filter.place(hash);
+                filter.prefetch(*place);
+            }
+            let mut present = 0;
+            for (at, (place, (_, low))) in (0_u8..).zip(places.iter().zip(&probes).take(words.len())) {
+                heads[usize::from(at)] = NO_ROW;
+                aside[present] = at;
+                present += usize::from(filter.may_have(*place, *low));
+            }
+            for at in &aside[..present] {
+                self.table.prefetch(probes[usize::from(*at)].0);
+            }
             let mut waiting = 0;
-            for (at, word) in (0_u8..).zip(words) {
+            for looked in 0..present {
+                let at = aside[looked];
                 let (home, low) = probes[usize::from(at)];
-                let (row, done) = self.table.first_look(home, *word, low);
+                let (row, done) = self.table.first_look(home, words[usize::from(at)], low);
                 heads[usize::from(at)] = row;
                 aside[waiting] = at;
                 waiting += usize::from(!done);
             }
-            for at in &aside[..waiting] {
-                self.table.prefetch(probes[usize::from(*at)].0 + 1);
-            }
-            let mut searching = 0;
-            for waiting in 0..waiting {
-                let at = aside[waiting];
-                let (home, _) = probes[usize::from(at)];
-                let (row, done) = self.table.second_look(home, words[usize::from(at)]);
-                heads[usize::from(at)] = row;
-                aside[searching] = at;
-                searching += usize::from(!done);
-            }
-            for at in aside[..searching].iter().map(|at| usize::from(*at)) {
-                let (home, low) = probes[at];
-                heads[at] = self.table.find(home, words[at], low, |_| true);
-            }
+            self.look_further(words, heads, &probes, &mut aside[..waiting]);
         }
     }
 
+    /// Searches for the keys put aside in the buckets after their homes, all of them one bucket
+    /// further at a time.
+    #[inline(always)]
+    fn look_further(&self, words: &[W], heads: &mut [RowId], probes: &Probes, aside: &mut [u8]) {
+        let mut waiting = aside.len();
+        let mut distance = 1;
+        while waiting > 0 {
+            for at in &aside[..waiting] {
+                self.table
+                    .prefetch(probes[usize::from(*at)].0.saturating_add(distance));
+            }
+            let mut still = 0;
+            for looked in 0..waiting {
+                let at = aside[looked];
+                let home = probes[usize::from(at)].0;
+                let (row, done) = self.table.later_look(home, distance, words[usize::from(at)]);
+                heads[usize::from(at)] = row;
+                aside[still] = at;
+                still += usize::from(!done);
+            }
+            (waiting, distance) = (still, distance + 1);
+        }
+    }
+
+    fn make_filter(&self) -> KeyFilter {
+        let mut filter = KeyFilter::with_room_for(self.gate.keys());
+        self.table
+            .for_each_key(|key| filter.insert(key.hash(&self.hasher)));
+        filter
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.table.heap_bytes()
+        self.table.heap_bytes() + self.gate.heap_bytes()
     }
 }
 

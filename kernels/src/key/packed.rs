@@ -131,6 +131,44 @@ pub(crate) fn packed_width(column: &ArrayRef, valid: Option<&NullBuffer>) -> Opt
     packable.then(|| u32::try_from(width).ok()).flatten()
 }
 
+/// Views packed at a time.
+const BLOCK_ROWS: usize = 128;
+
+/// Adds packed views to words, a block at a time: nearly always each view of a block holds its
+/// whole string, which fits the width, and then no row needs a branch of its own.
+#[expect(clippy::cast_possible_truncation, reason = "takes a view apart")]
+fn place_views<W: KeyWord>(
+    words: &mut [W],
+    views: &[u128],
+    buffers: &[Buffer],
+    (shift, width): (u32, usize),
+    misfits: &mut Vec<u32>,
+) {
+    let mut packed = [W::default(); BLOCK_ROWS];
+    let width_inline = width.min(INLINE_BYTES_MAX);
+    let mut first = 0;
+    for (words, views) in words.chunks_mut(BLOCK_ROWS).zip(views.chunks(BLOCK_ROWS)) {
+        let mut is_plain = true;
+        for (packed, view) in packed.iter_mut().zip(views) {
+            let length = *view as u32 as usize;
+            *packed = W::cut(view >> 32);
+            // A string with a zero at its end uses fewer bytes than it has.
+            is_plain &= (length <= width_inline) & (packed.used_bytes() == length);
+        }
+        if is_plain {
+            for (into, packed) in words.iter_mut().zip(&packed) {
+                into.join(*packed, shift);
+            }
+        } else {
+            pack_views::<W>(views, buffers, width, |row, packed| match packed {
+                Some((word, _)) => words[row].join(word, shift),
+                None => note_misfit(misfits, first + row),
+            });
+        }
+        first += views.len();
+    }
+}
+
 /// Adds the packed strings of a column to words and notes the misfits.
 pub(crate) fn place_packed<W: KeyWord>(
     words: &mut [W],
@@ -143,6 +181,9 @@ pub(crate) fn place_packed<W: KeyWord>(
     let Some(strings) = Strings::of(column) else {
         return;
     };
+    if let (Strings::Views(views, buffers), None) = (&strings, nulls) {
+        return place_views(words, views, buffers, (shift, width as usize), misfits);
+    }
     let mut words = words.iter_mut();
     let Some(nulls) = nulls else {
         strings.pack::<W>(width as usize, |row, packed| {
@@ -211,6 +252,21 @@ mod tests {
             // Narrower words leave the long ones out.
             assert_eq!(pack(column, 4).1, [3, 4, 5]);
             assert_eq!(pack(&column.slice(1, 3), 4).1, [2]);
+        }
+    }
+
+    #[test]
+    fn a_block_of_views_with_a_misfit_packs_like_others() {
+        let text = |row: usize| match row % 130 {
+            129 => "nine byte".to_owned(),
+            _ => format!("{row}"),
+        };
+        for rows in [127, 128, 129, 130, 400] {
+            let plain: ArrayRef = Arc::new(StringArray::from_iter_values((0..rows).map(text)));
+            let views: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..rows).map(text)));
+            let (from_views, misfits) = pack(&views, 8);
+            assert_eq!((&from_views, &misfits), (&pack(&plain, 8).0, &pack(&plain, 8).1));
+            assert_eq!(misfits.len(), rows / 130);
         }
     }
 

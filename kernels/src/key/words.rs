@@ -48,6 +48,9 @@ pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
     /// Says whether the last of the first bytes is zero; never of none.
     fn ends_in_zero(self, bytes: usize) -> bool;
 
+    /// Returns the number of bytes up to the last that is not zero.
+    fn used_bytes(self) -> usize;
+
     /// Hashes the word.
     fn hash(self, hasher: &KeyHasher) -> u64;
 
@@ -94,6 +97,11 @@ impl KeyWord for u64 {
     #[inline(always)]
     fn ends_in_zero(self, bytes: usize) -> bool {
         matches!(bytes, 1..=8) && self >> (8 * bytes - 8) & 0xFF == 0
+    }
+
+    #[inline(always)]
+    fn used_bytes(self) -> usize {
+        (Self::BYTES - self.leading_zeros() / 8) as usize
     }
 
     #[inline(always)]
@@ -171,6 +179,11 @@ impl KeyWord for u128 {
     #[inline(always)]
     fn ends_in_zero(self, bytes: usize) -> bool {
         matches!(bytes, 1..=16) && self >> (8 * bytes - 8) & 0xFF == 0
+    }
+
+    #[inline(always)]
+    fn used_bytes(self) -> usize {
+        (Self::BYTES - self.leading_zeros() / 8) as usize
     }
 
     #[inline(always)]

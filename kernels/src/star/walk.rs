@@ -198,15 +198,16 @@ impl<P: StarProbe> Walk<'_, '_, P> {
 }
 
 /// Joins an arm without residual whose heads say everything.
-fn narrow_to_heads(rows: &mut StarRows, mut heads: Vec<RowId>, kind: StarKind) {
+fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) {
     let missing = heads.iter().filter(|head| **head == NO_ROW).count();
     match kind {
         StarKind::Left => rows.push_arm(heads),
         StarKind::Inner if missing == 0 => rows.push_arm(heads),
         StarKind::Inner => {
             let positions = positions_where(&heads, |head| head != NO_ROW);
-            heads.retain(|head| *head != NO_ROW);
-            rows.narrow(positions, heads);
+            let found = positions.iter().map(|position| heads[*position as usize]);
+            let found = found.collect();
+            rows.narrow(positions, found);
         }
         StarKind::LeftSemi => {
             rows.narrow(positions_where(&heads, |head| head != NO_ROW), Vec::new());

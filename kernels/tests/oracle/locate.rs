@@ -254,6 +254,44 @@ fn large_and_parallel_builds_agree_with_small_ones() {
 }
 
 #[test]
+fn probes_that_mostly_find_nothing_are_answered_alike() {
+    // Large enough for a filter, which is made after as many absent keys as there are rows.
+    let scattered = |numbers: &mut dyn Iterator<Item = i64>| -> ArrayRef {
+        let key = |number: i64| number.wrapping_mul(0x0123_4567_89AB_CDEF);
+        std::sync::Arc::new(numbers.map(key).collect::<arrow_array::Int64Array>())
+    };
+    let rows = 40_000;
+    let build = scattered(&mut (0..rows));
+    let few = scattered(&mut (0..50_000).map(|row| row * 10));
+    let all = scattered(&mut (0..50_000).map(|row| row * 7 % rows));
+    let index = KeyIndex::build(&[build], &BuildOptions::default()).unwrap();
+    let bytes = index.heap_bytes();
+    let mut heads = Vec::new();
+    for _ in 0..3 {
+        index
+            .locate(std::slice::from_ref(&few), None, &mut heads)
+            .unwrap();
+        for (row, head) in (0..).zip(&heads) {
+            let expected = if row * 10 < rows {
+                row * 10
+            } else {
+                i64::from(NO_ROW)
+            };
+            assert_eq!(i64::from(*head), expected);
+        }
+        index
+            .locate(std::slice::from_ref(&all), None, &mut heads)
+            .unwrap();
+        assert!(
+            (0..)
+                .zip(&heads)
+                .all(|(row, head)| i64::from(*head) == row * 7 % rows)
+        );
+    }
+    assert!(index.heap_bytes() > bytes, "no filter was made");
+}
+
+#[test]
 fn refuses_what_does_not_fit() {
     let ints = column(&DataType::Int32, (Encoding::Plain, false), &[Some(1)]);
     let text = column(&DataType::Utf8, (Encoding::Plain, false), &[Some(1)]);
