@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use fletching_kernels::{Interleaved, KeyIndex, Picks, RowId, VisitedRows};
+use fletching_kernels::{Interleaved, KeyIndex, LiveSnapshot, Picks, RowId, StarFinder, VisitedRows, gather};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
 /// What a session's settings say of its lookups.
@@ -50,8 +50,7 @@ impl PinnedTables {
 #[derive(Debug)]
 pub(super) struct PinnedArm {
     pub(super) snapshot: Arc<TableSnapshot>,
-    pub(super) rows: RecordBatch,
-    pub(super) index: Arc<KeyIndex>,
+    rows: PinnedRows,
     /// The columns to take together, ascending; none where that gains nothing.
     together: Vec<usize>,
     interleaved: OnceLock<Arc<Interleaved>>,
@@ -59,6 +58,16 @@ pub(super) struct PinnedArm {
     gathered: AtomicU64,
     /// Threads that build what is missing.
     threads: usize,
+}
+
+/// The rows of an arm's table, and how they are found.
+#[derive(Debug)]
+enum PinnedRows {
+    /// All rows in one batch, and an index over them.
+    Indexed { rows: RecordBatch, index: Arc<KeyIndex> },
+    /// A table that changes in place, looked up by its primary key; the key's columns are in this
+    /// order among the join's.
+    Live { live: LiveSnapshot, order: Vec<usize> },
 }
 
 impl PinnedArm {
@@ -69,18 +78,77 @@ impl PinnedArm {
         columns: impl Iterator<Item = usize>,
         tuning: LookupTuning,
     ) -> Result<Self> {
-        Ok(Self {
+        if let Some((live, order)) = snapshot.live_for(key) {
+            let rows = PinnedRows::Live { live, order };
+            return Ok(Self::with_rows(snapshot, rows, Vec::new(), tuning));
+        }
+        Self::with_whole_table(snapshot, key, columns, tuning)
+    }
+
+    /// Pins a version of a table whose rows are all to be counted.
+    pub(super) fn with_whole_table(
+        snapshot: Arc<TableSnapshot>,
+        key: &KeySpec,
+        columns: impl Iterator<Item = usize>,
+        tuning: LookupTuning,
+    ) -> Result<Self> {
+        let rows = PinnedRows::Indexed {
             rows: snapshot.rows()?.clone(),
             index: snapshot.index(key, tuning.threads)?,
-            together: if tuning.interleaves {
-                snapshot.worth_interleaving(columns)
-            } else {
-                Vec::new()
-            },
+        };
+        let together = if tuning.interleaves {
+            snapshot.worth_interleaving(columns)
+        } else {
+            Vec::new()
+        };
+        Ok(Self::with_rows(snapshot, rows, together, tuning))
+    }
+
+    fn with_rows(
+        snapshot: Arc<TableSnapshot>,
+        rows: PinnedRows,
+        together: Vec<usize>,
+        tuning: LookupTuning,
+    ) -> Self {
+        Self {
             snapshot,
+            rows,
+            together,
             interleaved: OnceLock::new(),
             gathered: AtomicU64::new(0),
             threads: tuning.threads,
+        }
+    }
+
+    /// Returns what finds rows.
+    pub(super) fn finder(&self) -> StarFinder<'_> {
+        match &self.rows {
+            PinnedRows::Indexed { index, .. } => StarFinder::Key(index),
+            PinnedRows::Live { live, .. } => StarFinder::Live(live),
+        }
+    }
+
+    /// Returns the index of a join that counts all rows of the table.
+    pub(super) fn index(&self) -> Result<&KeyIndex> {
+        match &self.rows {
+            PinnedRows::Indexed { index, .. } => Ok(index),
+            PinnedRows::Live { .. } => Err(Error::internal("a RIGHT or FULL lookup without an index")),
+        }
+    }
+
+    /// Brings a join's key columns to the order that the finder knows.
+    pub(super) fn in_order(&self, keys: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        match &self.rows {
+            PinnedRows::Indexed { .. } => keys,
+            PinnedRows::Live { order, .. } => order.iter().map(|at| Arc::clone(&keys[*at])).collect(),
+        }
+    }
+
+    /// Gathers located rows of a column.
+    pub(super) fn gather(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
+        Ok(match &self.rows {
+            PinnedRows::Indexed { rows: all, .. } => gather(all.column(column), rows)?,
+            PinnedRows::Live { live, .. } => live.gather(column, rows)?,
         })
     }
 
@@ -102,7 +170,7 @@ impl PinnedArm {
         }
         let rows = rows as u64;
         let before = self.gathered.fetch_add(rows, Relaxed);
-        let enough = self.rows.num_rows() as u64;
+        let enough = self.snapshot.row_count() as u64;
         if before < enough && before.saturating_add(rows) >= enough {
             self.interleave()?;
         }
@@ -113,6 +181,7 @@ impl PinnedArm {
 /// Rows of an arm to gather, and what was gathered of them at once.
 pub(super) struct ArmPicks<'a> {
     arm: &'a PinnedArm,
+    rows: &'a [RowId],
     picks: Picks<'a>,
     together: Vec<ArrayRef>,
 }
@@ -125,14 +194,22 @@ impl<'a> ArmPicks<'a> {
             Some(interleaved) => interleaved.gather(&picks)?,
             None => Vec::new(),
         };
-        Ok(Self { arm, picks, together })
+        Ok(Self {
+            arm,
+            rows,
+            picks,
+            together,
+        })
     }
 
     pub(super) fn column(&self, column: usize) -> Result<ArrayRef> {
         let at = self.arm.together.binary_search(&column);
-        match at.ok().and_then(|at| self.together.get(at)) {
-            Some(gathered) => Ok(Arc::clone(gathered)),
-            None => Ok(self.picks.gather(self.arm.rows.column(column))?),
+        if let Some(gathered) = at.ok().and_then(|at| self.together.get(at)) {
+            return Ok(Arc::clone(gathered));
+        }
+        match &self.arm.rows {
+            PinnedRows::Indexed { rows, .. } => Ok(self.picks.gather(rows.column(column))?),
+            PinnedRows::Live { live, .. } => Ok(live.gather(column, self.rows)?),
         }
     }
 }
