@@ -44,24 +44,55 @@ struct Paged<'a> {
     column: usize,
 }
 
+/// Pages that a gather remembers at most: more would not stay in the second-level cache, and a
+/// table of many pages should not cost a batch of few rows.
+const PAGES_KNOWN_MAX: usize = 2048;
+
+/// What is known of the pages seen last, by the low bits of their numbers.
+struct Known<T> {
+    entries: Vec<(usize, T)>,
+}
+
+impl<T: Copy + Default> Known<T> {
+    fn new(pages: usize) -> Self {
+        let entries = pages.next_power_of_two().min(PAGES_KNOWN_MAX);
+        Self {
+            entries: vec![(usize::MAX, T::default()); entries],
+        }
+    }
+
+    #[inline(always)]
+    fn get(&self, page: usize) -> Option<T> {
+        let (known, value) = self.entries[page & (self.entries.len() - 1)];
+        (known == page).then_some(value)
+    }
+
+    fn set(&mut self, page: usize, value: T) {
+        let at = page & (self.entries.len() - 1);
+        self.entries[at] = (page, value);
+    }
+}
+
 impl<'a> Paged<'a> {
     fn array(&self, row: RowId) -> Result<&'a ArrayRef, KernelError> {
-        let (page, _) = self.pages.place_of(row);
+        let (page, place) = self.pages.place_of(row);
         let column = self
             .pages
             .page(page)
             .and_then(|page| page.columns.get(self.column));
-        column.ok_or(KernelError::RowOutOfRange { row, rows: 0 })
+        let rows = column.map_or(0, |column| column.len());
+        let column = column.filter(|_| place < rows);
+        column.ok_or(KernelError::RowOutOfRange { row, rows })
     }
 
     fn primitive<T: ArrowPrimitiveType>(&self, rows: &[RowId]) -> Result<PrimitiveArray<T>, KernelError> {
-        let mut seen: Vec<&[T::Native]> = vec![&[]; self.pages.end()];
+        let mut known: Known<&[T::Native]> = Known::new(self.pages.end());
         let mut values = Vec::with_capacity(rows.len());
         let mut has_nulls = false;
         for &row in rows {
             let (page, place) = self.pages.place_of(row);
-            let known = seen.get(page).and_then(|page| page.get(place));
-            values.push(match known {
+            let value = known.get(page).and_then(|page| page.get(place));
+            values.push(match value {
                 Some(value) => *value,
                 None if row == NO_ROW => {
                     has_nulls = true;
@@ -70,10 +101,8 @@ impl<'a> Paged<'a> {
                 None => {
                     let array = self.array(row)?.as_primitive::<T>();
                     has_nulls |= array.null_count() > 0;
-                    seen[page] = array.values();
-                    let rows = array.len();
-                    let value = array.values().get(place);
-                    *value.ok_or(KernelError::RowOutOfRange { row, rows })?
+                    known.set(page, array.values());
+                    array.values()[place]
                 }
             });
         }
@@ -81,9 +110,9 @@ impl<'a> Paged<'a> {
         Ok(PrimitiveArray::new(values.into(), nulls))
     }
 
-    /// Gathers validity of rows that are known to be there.
+    /// Gathers validity.
     fn nulls(&self, rows: &[RowId]) -> Result<Option<NullBuffer>, KernelError> {
-        let mut seen: Vec<Option<Option<&NullBuffer>>> = vec![None; self.pages.end()];
+        let mut known: Known<Option<&NullBuffer>> = Known::new(self.pages.end());
         let mut valid = Vec::with_capacity(rows.len());
         for &row in rows {
             if row == NO_ROW {
@@ -91,9 +120,13 @@ impl<'a> Paged<'a> {
                 continue;
             }
             let (page, place) = self.pages.place_of(row);
-            let nulls = match seen[page] {
+            let nulls = match known.get(page) {
                 Some(nulls) => nulls,
-                None => *seen[page].insert(self.array(row)?.nulls()),
+                None => {
+                    let nulls = self.array(row)?.nulls();
+                    known.set(page, nulls);
+                    nulls
+                }
             };
             valid.push(nulls.is_none_or(|nulls| nulls.is_valid(place)));
         }
@@ -105,7 +138,7 @@ impl<'a> Paged<'a> {
     fn any(&self, data_type: &DataType, rows: &[RowId]) -> Result<ArrayRef, KernelError> {
         let null = new_null_array(data_type, 1);
         let mut arrays: Vec<&dyn Array> = vec![null.as_ref()];
-        let mut seen = vec![0_usize; self.pages.end()];
+        let mut known: Known<usize> = Known::new(self.pages.end());
         let mut places = Vec::with_capacity(rows.len());
         for &row in rows {
             if row == NO_ROW {
@@ -113,19 +146,15 @@ impl<'a> Paged<'a> {
                 continue;
             }
             let (page, place) = self.pages.place_of(row);
-            let known = seen.get(page).copied().unwrap_or(0);
-            let from = if known > 0 {
-                known
-            } else {
-                arrays.push(self.array(row)?.as_ref());
-                seen[page] = arrays.len() - 1;
-                seen[page]
+            let at = match known.get(page) {
+                Some(at) if place < arrays[at].len() => at,
+                _ => {
+                    arrays.push(self.array(row)?.as_ref());
+                    known.set(page, arrays.len() - 1);
+                    arrays.len() - 1
+                }
             };
-            if place >= arrays[from].len() {
-                let rows = arrays[from].len();
-                return Err(KernelError::RowOutOfRange { row, rows });
-            }
-            places.push((from, place));
+            places.push((at, place));
         }
         Ok(interleave(&arrays, &places)?)
     }
