@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::kernels::cmp::{gt, lt};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 use fletching_kernels::{
     BuildOptions, KernelError, KeyIndex, LiveChange, LiveOptions, LiveSnapshot, LiveTable, NO_ROW,
 };
@@ -25,7 +25,7 @@ use super::{Table, TableSnapshot, TableState, as_views};
 use crate::error::{Error, Result};
 
 /// How rows that come change a table.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ChangeOptions {
     /// Whether rows replace those of their key from the first on.
     pub(crate) is_upsert: bool,

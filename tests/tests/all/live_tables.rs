@@ -67,7 +67,7 @@ fn make(session: &Session, model: &mut BTreeMap<i64, i64>, change: &Change) {
         }
         Change::Delete(keys) => {
             table.delete(&[names(keys.iter().copied())]).unwrap();
-            keys.iter().for_each(|key| drop(model.remove(key)));
+            model.retain(|key, _| !keys.contains(key));
         }
         Change::Insert(changed) => {
             let values = changed
