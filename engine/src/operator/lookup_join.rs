@@ -96,7 +96,7 @@ impl LookupJoin {
         self.arms
             .iter()
             .zip(&pinned.arms)
-            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.finder().is_unique())
+            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.is_unique())
     }
 
     /// Takes the tables' current versions and builds the indexes they lack.
@@ -156,7 +156,7 @@ impl LookupJoin {
             .zip(&pinned.arms)
             .map(|(arm, pinned)| {
                 Ok(StarArm {
-                    finder: pinned.finder(),
+                    finder: pinned.finder()?,
                     kind: star_kind(arm.kind)?,
                 })
             })

@@ -21,7 +21,7 @@ pub(crate) struct LookupTuning {
 /// The versions of the tables that one run reads, with their indexes.
 #[derive(Debug)]
 pub(crate) struct PinnedTables {
-    pub(super) arms: Vec<PinnedArm>,
+    pub(super) arms: Vec<Arc<PinnedArm>>,
     /// Which rows of a RIGHT or FULL join's table were matched.
     pub(super) visited: Option<VisitedRows>,
     /// Probe rows seen and rows given out.
@@ -32,7 +32,7 @@ pub(crate) struct PinnedTables {
 impl PinnedTables {
     pub(super) fn new(arms: Vec<PinnedArm>, visited: Option<VisitedRows>) -> Self {
         Self {
-            arms,
+            arms: arms.into_iter().map(Arc::new).collect(),
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
@@ -42,7 +42,40 @@ impl PinnedTables {
     /// Interleaves what the output takes from large tables now, for a query that is to be run over
     /// and over. Without this it is done in the midst of a run, once that has shown to be long.
     pub(crate) fn interleave(&self) -> Result<()> {
-        self.arms.iter().try_for_each(PinnedArm::interleave)
+        self.arms.iter().try_for_each(|arm| arm.interleave())
+    }
+
+    /// Says whether a table that changes in place is among them.
+    pub(crate) fn holds_live(&self) -> bool {
+        self.arms
+            .iter()
+            .any(|arm| matches!(arm.rows, PinnedRows::Live { .. }))
+    }
+
+    /// Copies what may be kept while nothing runs: a version of a table that changes in place must
+    /// not be, since the table keeps for it what every later change replaces.
+    pub(crate) fn released(&self) -> Self {
+        let release = |arm: &Arc<PinnedArm>| match arm.rows {
+            PinnedRows::Live { .. } => {
+                let nothing = TableSnapshot::empty(Arc::clone(arm.snapshot.schema()));
+                let arm = PinnedArm {
+                    snapshot: Arc::new(nothing),
+                    rows: PinnedRows::Released,
+                    together: Vec::new(),
+                    interleaved: OnceLock::new(),
+                    gathered: AtomicU64::new(0),
+                    threads: arm.threads,
+                };
+                Arc::new(arm)
+            }
+            _ => Arc::clone(arm),
+        };
+        Self {
+            arms: self.arms.iter().map(release).collect(),
+            visited: None,
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+        }
     }
 }
 
@@ -68,6 +101,8 @@ enum PinnedRows {
     /// A table that changes in place, looked up by its primary key; the key's columns are in this
     /// order among the join's.
     Live { live: LiveSnapshot, order: Vec<usize> },
+    /// Such a table between two runs: its version 0 is nobody's, so the next run pins another.
+    Released,
 }
 
 impl PinnedArm {
@@ -121,25 +156,31 @@ impl PinnedArm {
     }
 
     /// Returns what finds rows.
-    pub(super) fn finder(&self) -> StarFinder<'_> {
+    pub(super) fn finder(&self) -> Result<StarFinder<'_>> {
         match &self.rows {
-            PinnedRows::Indexed { index, .. } => StarFinder::Key(index),
-            PinnedRows::Live { live, .. } => StarFinder::Live(live),
+            PinnedRows::Indexed { index, .. } => Ok(StarFinder::Key(index)),
+            PinnedRows::Live { live, .. } => Ok(StarFinder::Live(live)),
+            PinnedRows::Released => Err(released()),
         }
+    }
+
+    /// Says whether a probe row has one match at most.
+    pub(super) fn is_unique(&self) -> bool {
+        self.finder().is_ok_and(|finder| finder.is_unique())
     }
 
     /// Returns the index of a join that counts all rows of the table.
     pub(super) fn index(&self) -> Result<&KeyIndex> {
         match &self.rows {
             PinnedRows::Indexed { index, .. } => Ok(index),
-            PinnedRows::Live { .. } => Err(Error::internal("a RIGHT or FULL lookup without an index")),
+            _ => Err(Error::internal("a RIGHT or FULL lookup without an index")),
         }
     }
 
     /// Brings a join's key columns to the order that the finder knows.
     pub(super) fn in_order(&self, keys: Vec<ArrayRef>) -> Vec<ArrayRef> {
         match &self.rows {
-            PinnedRows::Indexed { .. } => keys,
+            PinnedRows::Indexed { .. } | PinnedRows::Released => keys,
             PinnedRows::Live { order, .. } => order.iter().map(|at| Arc::clone(&keys[*at])).collect(),
         }
     }
@@ -149,6 +190,7 @@ impl PinnedArm {
         Ok(match &self.rows {
             PinnedRows::Indexed { rows: all, .. } => gather(all.column(column), rows)?,
             PinnedRows::Live { live, .. } => live.gather(column, rows)?,
+            PinnedRows::Released => return Err(released()),
         })
     }
 
@@ -176,6 +218,10 @@ impl PinnedArm {
         }
         Ok(())
     }
+}
+
+fn released() -> Error {
+    Error::internal("a table is read between two runs")
 }
 
 /// Rows of an arm to gather, and what was gathered of them at once.
@@ -210,6 +256,7 @@ impl<'a> ArmPicks<'a> {
         match &self.arm.rows {
             PinnedRows::Indexed { rows, .. } => Ok(self.picks.gather(rows.column(column))?),
             PinnedRows::Live { live, .. } => Ok(live.gather(column, self.rows)?),
+            PinnedRows::Released => Err(released()),
         }
     }
 }

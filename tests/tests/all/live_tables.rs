@@ -230,6 +230,25 @@ fn refuses_what_it_cannot_change() {
     );
 }
 
+/// A prepared query that nobody calls must not make its table keep what changes replace.
+#[test]
+fn a_waiting_query_holds_no_version() {
+    let (session, prepared) = session();
+    let batch = RecordBatch::try_from_iter([("key", names(0..50))]).unwrap();
+    let table = session.table("t").unwrap();
+    let changed: Vec<(i64, i64)> = (0..50).map(|key| (key, key)).collect();
+    table.upsert(&rows(&changed)).unwrap();
+    assert_eq!(prepared.enrich(&batch).unwrap().num_rows(), 50);
+    let before = table.snapshot().unwrap().memory_bytes();
+    let many: Vec<(i64, i64)> = (0..20_000).map(|row| (row % 50, row)).collect();
+    for _ in 0..50 {
+        table.upsert(&rows(&many)).unwrap();
+    }
+    // A million rows came; 65,536 dead ones are left alone, and the history of none is kept.
+    let after = table.snapshot().unwrap().memory_bytes();
+    assert!(after - before < 12 << 20, "{before} bytes became {after}");
+}
+
 /// A writer moves money between accounts while others sum it up.
 #[test]
 fn queries_read_whole_versions() {
