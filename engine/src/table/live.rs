@@ -279,7 +279,11 @@ impl Table {
             None if session_max > 0 => (session_max, "setting memory.max".to_string()),
             None => return Ok(()),
         };
-        let wanted = (held + coming.get_array_memory_size()) as u64;
+        let bytes = coming.columns().iter().map(|column| {
+            let own = column.to_data().get_slice_memory_size();
+            own.unwrap_or_else(|_| column.get_array_memory_size())
+        });
+        let wanted = (held + bytes.sum::<usize>()) as u64;
         if wanted <= max {
             return Ok(());
         }
