@@ -97,7 +97,7 @@ impl Table {
     /// `INSERT INTO` replaces too.
     ///
     /// Queries that run keep the version they began with. About 0.1 µs a row in batches of
-    /// thousands, some 50 µs for a single one.
+    /// thousands, some 10 µs for a single one.
     ///
     /// # Errors
     /// Fails where the table has no primary key or is not loaded yet, the columns differ, a key is

@@ -155,8 +155,8 @@ impl LiveSnapshot {
     /// and the values of a dictionary are looked up once each. A NULL key finds nothing. Row ids
     /// are this snapshot's: [`gather`](Self::gather) from the same one.
     ///
-    /// About 5 to 20 ns a row more than the immutable index for keys that changed since the
-    /// snapshot was taken, and the same for all others; takes no lock but for those.
+    /// 10 to 12 ns a row in a table of a million 8-byte keys, as from the immutable index; a key that
+    /// has changed since costs a step or two of history more, and a lock once a call.
     ///
     /// # Errors
     ///
@@ -263,7 +263,7 @@ impl LiveSnapshot {
 
     /// Gathers located rows of a column; [`NO_ROW`] gives NULL.
     ///
-    /// About 3 ns a row for values of fixed width in cache, 10 for texts.
+    /// About 5 ns a row for values of fixed width, 12 for texts, in a table of a million rows.
     ///
     /// # Errors
     ///
@@ -311,7 +311,7 @@ impl LiveSnapshot {
     /// Scans all rows in batches, in ascending row id: the order they were written in.
     ///
     /// A batch is a page's rows, shared with the table where all of them are there. Finding out
-    /// which are takes a pass over the index: about 5 ns a row.
+    /// which are takes a pass over the index: about 20 ns a row together.
     ///
     /// ```
     /// # use std::sync::Arc;
