@@ -10,7 +10,8 @@ use arrow::array::{ArrayRef, BooleanArray};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fletching_benches::{Keys, payload, probe_keys};
 use fletching_kernels::{
-    BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarKind, StarProbe, StarRows, gather, star_join,
+    BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarFinder, StarKind, StarProbe, StarRows, gather,
+    star_join,
 };
 
 /// The program's own allocator, so that the figures are the program's too.
@@ -109,7 +110,7 @@ fn star(c: &mut Criterion) {
     for rows in [5_000, 1_000_000_u64] {
         let index = index_of(Keys::Sparse, rows);
         let arms = [StarArm {
-            index: &index,
+            finder: StarFinder::Key(&index),
             kind: StarKind::Inner,
         }; 3];
         for hit in [100, 90] {

@@ -100,6 +100,21 @@ pub enum Error {
         message: String,
     },
 
+    /// A table would hold more memory than it may.
+    #[error(
+        "table {table} would hold {bytes} bytes, more than the {bytes_max} of the {setting}; raise it, or hold fewer rows"
+    )]
+    TableMemory {
+        /// The table.
+        table: String,
+        /// What it would hold.
+        bytes: u64,
+        /// What it may hold.
+        bytes_max: u64,
+        /// What says so.
+        setting: String,
+    },
+
     /// Something outside the program failed.
     #[error("{message}")]
     External {
@@ -172,6 +187,7 @@ impl Error {
             Self::Compute { .. } => "COMPUTE",
             Self::Batch { .. } => "BATCH",
             Self::Resource { .. } => "RESOURCE",
+            Self::TableMemory { .. } => "TABLE_MEMORY",
             Self::External { .. } => "EXTERNAL",
             Self::Cancelled => "CANCELLED",
             Self::Internal { .. } => "INTERNAL",
@@ -187,7 +203,7 @@ impl Error {
             | Self::Compute { .. }
             | Self::Batch { .. }
             | Self::Cancelled => ErrorClass::User,
-            Self::Resource { .. } => ErrorClass::Resource,
+            Self::Resource { .. } | Self::TableMemory { .. } => ErrorClass::Resource,
             Self::File { .. } | Self::External { .. } => ErrorClass::External,
             Self::Internal { .. } => ErrorClass::Internal,
         }

@@ -94,6 +94,30 @@ pub enum KernelError {
         /// What stands against it.
         reason: &'static str,
     },
+    /// A row to be kept by its key has none.
+    #[error("row {row} has NULL in a key column; give every row a whole key")]
+    NullKey {
+        /// Position of the row in its batch.
+        row: usize,
+    },
+    /// A column of a batch is not of the table's type.
+    #[error("column {position} must have type {expected}, found {found}; cast the batch")]
+    ColumnTypeMismatch {
+        /// Position of the column.
+        position: usize,
+        /// The table's type.
+        expected: DataType,
+        /// The batch's type.
+        found: DataType,
+    },
+    /// A batch has more or fewer columns than the table.
+    #[error("expected {expected} columns, found a batch of {found}; give every column of the table")]
+    ColumnCount {
+        /// Columns of the table.
+        expected: usize,
+        /// Columns of the batch.
+        found: usize,
+    },
     /// A join kind that must remember table rows was run without a place to do so.
     #[error("a {kind:?} join needs visited rows; pass a VisitedRows of the table's length")]
     VisitedRowsMissing {
@@ -140,6 +164,9 @@ impl KernelError {
             Self::RowOutOfRange { .. } => "row_out_of_range",
             Self::NotInterleavable { .. } => "not_interleavable",
             Self::LayoutNotPossible { .. } => "layout_not_possible",
+            Self::NullKey { .. } => "null_key",
+            Self::ColumnTypeMismatch { .. } => "column_type_mismatch",
+            Self::ColumnCount { .. } => "column_count",
             Self::VisitedRowsMissing { .. } => "visited_rows_missing",
             Self::Arrow(_) => "arrow",
         }
@@ -155,7 +182,7 @@ impl KernelError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::UnsupportedKeyType { .. } => ErrorClass::User,
+            Self::UnsupportedKeyType { .. } | Self::NullKey { .. } => ErrorClass::User,
             Self::TooManyRows { .. } => ErrorClass::Resource,
             Self::Arrow(ArrowError::OffsetOverflowError(_) | ArrowError::MemoryError(_)) => {
                 ErrorClass::Resource

@@ -9,7 +9,8 @@
 //!  pairs         ──► gather::gather           ──►  output columns           (NO_ROW becomes NULL)
 //! ```
 //!
-//! [`star`] runs the middle two steps over several tables before anything is gathered.
+//! [`star`] runs the middle two steps over several tables before anything is gathered. A table that
+//! changes is a [`live::LiveTable`], whose snapshots locate and gather as an index and columns do.
 //!
 //! Nothing here does I/O, reads a clock, spawns a task or knows SQL. Results depend on the
 //! input alone: hash seeds are random per index, but they never change an answer or an order.
@@ -46,6 +47,7 @@ pub mod gather;
 pub mod index;
 pub mod join;
 pub mod key;
+pub mod live;
 mod prefetch;
 pub mod star;
 
@@ -53,9 +55,12 @@ pub use compare::{Comparison, positions_where};
 pub use error::KernelError;
 pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};
 pub use index::{BuildOptions, KeyIndex, KeyLayout};
-pub use join::{JoinKind, JoinPairs, ProbeCursor, TableCursor, VisitedRows, finish_pairs, join_pairs};
+pub use join::{
+    JoinKind, JoinPairs, ProbeCursor, RowChains, TableCursor, VisitedRows, finish_pairs, join_pairs,
+};
 pub use key::NullEquality;
-pub use star::{StarArm, StarKind, StarProbe, StarRows, star_join, star_join_from};
+pub use live::{LiveChange, LiveMemory, LiveOptions, LiveScan, LiveSnapshot, LiveTable};
+pub use star::{StarArm, StarFinder, StarKind, StarProbe, StarRows, star_join, star_join_from};
 
 /// Names a row of a build side (a table): its position in the key columns given to the build.
 ///

@@ -12,6 +12,7 @@
 //! own in it is [`LookupJoinNode`].
 
 mod catalog;
+mod change;
 mod checked;
 mod create;
 mod dialect;
@@ -34,4 +35,6 @@ pub use lookup::{LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
 pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
 pub use rewrite::plain_name;
-pub use statement::{CreateRelation, Planned, RelationKind, ShowKind, Statement, WithOption};
+pub use statement::{
+    ChangeKind, CreateRelation, Planned, RelationKind, ShowKind, Statement, TableChange, WithOption,
+};

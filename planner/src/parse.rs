@@ -138,7 +138,8 @@ fn lower_first(text: &mut String) {
 
 /// Statements that may open a line here, for hints.
 const OPENERS: &[&str] = &[
-    "SELECT", "WITH", "VALUES", "CREATE", "DROP", "INSERT", "SHOW", "DESCRIBE", "EXPLAIN", "SET", "FROM",
+    "SELECT", "WITH", "VALUES", "CREATE", "DROP", "INSERT", "UPDATE", "DELETE", "SHOW", "DESCRIBE",
+    "EXPLAIN", "SET", "FROM",
 ];
 
 struct StatementParser<'a> {

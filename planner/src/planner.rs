@@ -25,7 +25,7 @@ use crate::parse::{Ast, ParsedStatement};
 use crate::place::place;
 use crate::rewrite::{plain_name, rewrite};
 use crate::statement::{Planned, RelationKind, Statement};
-use crate::{create, warnings};
+use crate::{change, create, warnings};
 
 /// Plans statements. Holds the functions and nothing else: it can be shared by threads.
 ///
@@ -151,6 +151,10 @@ impl<'a> Planning<'a> {
             Ast::Sql(statement) => match statement.as_ref() {
                 ast::Statement::Query(_) => self.logical(statement.as_ref().clone())?,
                 ast::Statement::Insert(insert) => self.insert(insert)?.1,
+                ast::Statement::Delete(_) | ast::Statement::Update(_) => match self.sql(statement)? {
+                    Statement::Change(change) => change.rows,
+                    _ => return Err(self.cannot_explain()),
+                },
                 _ => return Err(self.cannot_explain()),
             },
             Ast::Create { table, .. } => match &table.query {
@@ -186,13 +190,15 @@ impl<'a> Planning<'a> {
                 })
             }
             ast::Statement::CreateView(view) => create::plan_view(self, view),
+            ast::Statement::Delete(delete) => change::plan_delete(self, delete),
+            ast::Statement::Update(update) => change::plan_update(self, update),
             other => {
                 let text = other.to_string();
                 let word = text.split_whitespace().next().unwrap_or("this").to_string();
                 let error =
                     SqlError::unsupported(format!("{word} statements are not supported")).at(None, word);
                 Err(self.placed(error.hint(
-                    "supported are SELECT, CREATE STREAM | TABLE | SINK | VIEW, INSERT, DROP, SHOW, DESCRIBE, EXPLAIN and SET",
+                    "supported are SELECT, CREATE STREAM | TABLE | SINK | VIEW, INSERT, UPDATE, DELETE, DROP, SHOW, DESCRIBE, EXPLAIN and SET",
                 )))
             }
         }
@@ -288,6 +294,13 @@ impl<'a> Planning<'a> {
         let mut rules = Analyzer::new().rules;
         rules.push(Arc::new(CheckArithmetic));
         Analyzer::with_rules(rules).execute_and_check(plan, self.names.config, |_, _| {})
+    }
+
+    /// Looks a relation up.
+    pub(crate) fn relation(&self, name: &str) -> Result<crate::catalog::Relation, SqlError> {
+        self.names
+            .relation(name)
+            .map_err(|error| self.place(DataFusionError::External(Box::new(error))))
     }
 
     /// Normalises the name of a relation; there is one namespace, without schemas.

@@ -105,6 +105,31 @@ pub struct CreateRelation {
     pub query: Option<LogicalPlan>,
 }
 
+/// What becomes of rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChangeKind {
+    /// They go.
+    Delete,
+    /// They change.
+    Update,
+}
+
+/// Rows of a table to be deleted or updated.
+#[derive(Debug, Clone)]
+pub struct TableChange {
+    /// The table.
+    pub target: String,
+    /// What becomes of the rows.
+    pub kind: ChangeKind,
+    /// The rows that are deleted, or the updated ones as they become; the table's columns in
+    /// order.
+    pub rows: LogicalPlan,
+    /// The other rows, where the condition can be turned around.
+    pub kept: Option<LogicalPlan>,
+    /// Whether a column of the primary key is set.
+    pub sets_key: bool,
+}
+
 /// A statement, checked and ready to be carried out.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -131,6 +156,8 @@ pub enum Statement {
         /// The rows to add.
         plan: LogicalPlan,
     },
+    /// `DELETE FROM` and `UPDATE`.
+    Change(Box<TableChange>),
     /// `DROP`.
     Drop {
         /// What is to be dropped; a view where it says `VIEW`.

@@ -4,6 +4,7 @@ mod lookup_exec;
 mod physical;
 mod provider;
 mod source_exec;
+mod table_lookup;
 
 pub(crate) use lookup_exec::LookupJoinExec;
 pub(crate) use physical::{physical_rules, plan_physical};

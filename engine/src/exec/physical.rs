@@ -20,6 +20,7 @@ use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
 
 use super::lookup_exec::LookupJoinExec;
 use super::provider::TableRows;
+use super::table_lookup::show_filters;
 use crate::operator::{ArmSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
 use crate::table::{KeySpec, Table};
 
@@ -29,8 +30,9 @@ pub(crate) async fn plan_physical(
     state: &dyn PlanSession,
     cancelled: Arc<AtomicBool>,
 ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+    let plan = show_filters(plan)?;
     DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(LookupJoinPlanner { cancelled })])
-        .create_physical_plan(plan, state)
+        .create_physical_plan(&plan, state)
         .await
 }
 

@@ -12,6 +12,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::source_exec::{InputExec, SourceExec, StreamInput};
+use super::table_lookup::{TableLookupExec, wanted_keys};
 use crate::error::Error;
 use crate::table::Table;
 
@@ -33,14 +34,19 @@ impl TableProvider for TableRows {
         &self,
         state: &dyn PlanSession,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        if let Some(keys) = wanted_keys(&self.0, filters.iter()) {
+            let threads = state.config().target_partitions();
+            let lookup = TableLookupExec::try_new(&self.0, keys, projection, threads)?;
+            return Ok(Arc::new(lookup));
+        }
         let snapshot = self.0.snapshot()?;
         let batch_rows = state.config().batch_size();
         let partitions = state.config().target_partitions().max(1);
         let pieces: Vec<_> = snapshot
-            .chunks()
+            .chunks()?
             .iter()
             .flat_map(|chunk| {
                 (0..chunk.num_rows())

@@ -40,7 +40,7 @@ pub(crate) struct SourceExec {
     metrics: ExecutionPlanMetricsSet,
 }
 
-fn leaf_properties(schema: SchemaRef, partitions: usize) -> Arc<PlanProperties> {
+pub(super) fn leaf_properties(schema: SchemaRef, partitions: usize) -> Arc<PlanProperties> {
     Arc::new(PlanProperties::new(
         EquivalenceProperties::new(schema),
         Partitioning::UnknownPartitioning(partitions),

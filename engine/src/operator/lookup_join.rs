@@ -96,18 +96,26 @@ impl LookupJoin {
         self.arms
             .iter()
             .zip(&pinned.arms)
-            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.index.is_unique())
+            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.is_unique())
     }
 
     /// Takes the tables' current versions and builds the indexes they lack.
     pub(crate) fn pin(&self) -> Result<PinnedTables> {
         let arms = self.arms.iter().enumerate();
+        let keeps_table_rows = self.keeps_table_rows();
         let arms = arms
-            .map(|(at, arm)| PinnedArm::new(arm.table.snapshot()?, &arm.key, self.taken(at), self.tuning))
+            .map(|(at, arm)| {
+                let snapshot = arm.table.snapshot()?;
+                if keeps_table_rows {
+                    return PinnedArm::with_whole_table(snapshot, &arm.key, self.taken(at), self.tuning);
+                }
+                PinnedArm::new(snapshot, &arm.key, self.taken(at), self.tuning)
+            })
             .collect::<Result<Vec<_>>>()?;
-        let visited = self
-            .keeps_table_rows()
-            .then(|| VisitedRows::new(arms.first().map_or(0, |arm| arm.index.row_count())));
+        let visited = match arms.first() {
+            Some(arm) if keeps_table_rows => Some(VisitedRows::new(arm.index()?.row_count())),
+            _ => None,
+        };
         Ok(PinnedTables::new(arms, visited))
     }
 
@@ -148,7 +156,7 @@ impl LookupJoin {
             .zip(&pinned.arms)
             .map(|(arm, pinned)| {
                 Ok(StarArm {
-                    index: &pinned.index,
+                    finder: pinned.finder()?,
                     kind: star_kind(arm.kind)?,
                 })
             })
@@ -183,7 +191,8 @@ impl LookupJoin {
             star_column(pinned, batch, &identity, column)
         })?;
         let mut heads = Vec::new();
-        table.index.locate(&keys, None, &mut heads)?;
+        let index = table.index()?;
+        index.locate(&keys, None, &mut heads)?;
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {
@@ -202,7 +211,7 @@ impl LookupJoin {
                 .then_some(&mut judge as &mut Residual<'_, Error>);
             let visited = pinned.visited.as_ref();
             let done = join_pairs(
-                &table.index,
+                index,
                 &heads,
                 arm.kind,
                 &mut cursor,
@@ -239,7 +248,7 @@ impl LookupJoin {
                 emit(self.gather(pinned, rows, |column| match column {
                     OutputColumn::Probe(_) => Ok(None),
                     OutputColumn::Table { column, .. } => {
-                        Ok(Some(gather(pinned.arms[0].rows.column(column), &pairs.build)?))
+                        Ok(Some(pinned.arms[0].gather(column, &pairs.build)?))
                     }
                 })?)?;
             }
@@ -318,7 +327,7 @@ fn star_column(
 ) -> Result<Option<ArrayRef>> {
     Ok(Some(match column {
         OutputColumn::Probe(column) => select(batch.column(column), rows.probe.as_deref())?,
-        OutputColumn::Table { arm, column } => gather(pinned.arms[arm].rows.column(column), &rows.arms[arm])?,
+        OutputColumn::Table { arm, column } => pinned.arms[arm].gather(column, &rows.arms[arm])?,
     }))
 }
 
@@ -331,7 +340,7 @@ fn pair_column(
     Ok(Some(match column {
         // Probe positions are row ids of the probe batch.
         OutputColumn::Probe(column) => gather(batch.column(column), &pairs.probe)?,
-        OutputColumn::Table { arm, column } => gather(pinned.arms[arm].rows.column(column), &pairs.build)?,
+        OutputColumn::Table { arm, column } => pinned.arms[arm].gather(column, &pairs.build)?,
     }))
 }
 
@@ -367,9 +376,10 @@ impl StarProbe for Probe<'_> {
     type Error = Error;
 
     fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>> {
-        evaluate_all(&self.join.arms[arm].probe_keys, rows.len, |column| {
+        let keys = evaluate_all(&self.join.arms[arm].probe_keys, rows.len, |column| {
             star_column(self.pinned, self.batch, rows, column)
-        })
+        })?;
+        Ok(self.pinned.arms[arm].in_order(keys))
     }
 
     fn has_residual(&self, arm: usize) -> bool {

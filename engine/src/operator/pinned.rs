@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use fletching_kernels::{Interleaved, KeyIndex, Picks, RowId, VisitedRows};
+use fletching_kernels::{Interleaved, KeyIndex, LiveSnapshot, Picks, RowId, StarFinder, VisitedRows, gather};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
 /// What a session's settings say of its lookups.
@@ -21,7 +21,7 @@ pub(crate) struct LookupTuning {
 /// The versions of the tables that one run reads, with their indexes.
 #[derive(Debug)]
 pub(crate) struct PinnedTables {
-    pub(super) arms: Vec<PinnedArm>,
+    pub(super) arms: Vec<Arc<PinnedArm>>,
     /// Which rows of a RIGHT or FULL join's table were matched.
     pub(super) visited: Option<VisitedRows>,
     /// Probe rows seen and rows given out.
@@ -32,7 +32,7 @@ pub(crate) struct PinnedTables {
 impl PinnedTables {
     pub(super) fn new(arms: Vec<PinnedArm>, visited: Option<VisitedRows>) -> Self {
         Self {
-            arms,
+            arms: arms.into_iter().map(Arc::new).collect(),
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
@@ -42,7 +42,40 @@ impl PinnedTables {
     /// Interleaves what the output takes from large tables now, for a query that is to be run over
     /// and over. Without this it is done in the midst of a run, once that has shown to be long.
     pub(crate) fn interleave(&self) -> Result<()> {
-        self.arms.iter().try_for_each(PinnedArm::interleave)
+        self.arms.iter().try_for_each(|arm| arm.interleave())
+    }
+
+    /// Says whether a table that changes in place is among them.
+    pub(crate) fn holds_live(&self) -> bool {
+        self.arms
+            .iter()
+            .any(|arm| matches!(arm.rows, PinnedRows::Live { .. }))
+    }
+
+    /// Copies what may be kept while nothing runs: a version of a table that changes in place must
+    /// not be, since the table keeps for it what every later change replaces.
+    pub(crate) fn released(&self) -> Self {
+        let release = |arm: &Arc<PinnedArm>| match arm.rows {
+            PinnedRows::Live { .. } => {
+                let nothing = TableSnapshot::empty(Arc::clone(arm.snapshot.schema()));
+                let arm = PinnedArm {
+                    snapshot: Arc::new(nothing),
+                    rows: PinnedRows::Released,
+                    together: Vec::new(),
+                    interleaved: OnceLock::new(),
+                    gathered: AtomicU64::new(0),
+                    threads: arm.threads,
+                };
+                Arc::new(arm)
+            }
+            _ => Arc::clone(arm),
+        };
+        Self {
+            arms: self.arms.iter().map(release).collect(),
+            visited: None,
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+        }
     }
 }
 
@@ -50,8 +83,7 @@ impl PinnedTables {
 #[derive(Debug)]
 pub(super) struct PinnedArm {
     pub(super) snapshot: Arc<TableSnapshot>,
-    pub(super) rows: RecordBatch,
-    pub(super) index: Arc<KeyIndex>,
+    rows: PinnedRows,
     /// The columns to take together, ascending; none where that gains nothing.
     together: Vec<usize>,
     interleaved: OnceLock<Arc<Interleaved>>,
@@ -59,6 +91,18 @@ pub(super) struct PinnedArm {
     gathered: AtomicU64,
     /// Threads that build what is missing.
     threads: usize,
+}
+
+/// The rows of an arm's table, and how they are found.
+#[derive(Debug)]
+enum PinnedRows {
+    /// All rows in one batch, and an index over them.
+    Indexed { rows: RecordBatch, index: Arc<KeyIndex> },
+    /// A table that changes in place, looked up by its primary key; the key's columns are in this
+    /// order among the join's.
+    Live { live: LiveSnapshot, order: Vec<usize> },
+    /// Such a table between two runs: its version 0 is nobody's, so the next run pins another.
+    Released,
 }
 
 impl PinnedArm {
@@ -69,18 +113,84 @@ impl PinnedArm {
         columns: impl Iterator<Item = usize>,
         tuning: LookupTuning,
     ) -> Result<Self> {
-        Ok(Self {
+        if let Some((live, order)) = snapshot.live_for(key) {
+            let rows = PinnedRows::Live { live, order };
+            return Ok(Self::with_rows(snapshot, rows, Vec::new(), tuning));
+        }
+        Self::with_whole_table(snapshot, key, columns, tuning)
+    }
+
+    /// Pins a version of a table whose rows are all to be counted.
+    pub(super) fn with_whole_table(
+        snapshot: Arc<TableSnapshot>,
+        key: &KeySpec,
+        columns: impl Iterator<Item = usize>,
+        tuning: LookupTuning,
+    ) -> Result<Self> {
+        let rows = PinnedRows::Indexed {
             rows: snapshot.rows()?.clone(),
             index: snapshot.index(key, tuning.threads)?,
-            together: if tuning.interleaves {
-                snapshot.worth_interleaving(columns)
-            } else {
-                Vec::new()
-            },
+        };
+        let together = if tuning.interleaves {
+            snapshot.worth_interleaving(columns)
+        } else {
+            Vec::new()
+        };
+        Ok(Self::with_rows(snapshot, rows, together, tuning))
+    }
+
+    fn with_rows(
+        snapshot: Arc<TableSnapshot>,
+        rows: PinnedRows,
+        together: Vec<usize>,
+        tuning: LookupTuning,
+    ) -> Self {
+        Self {
             snapshot,
+            rows,
+            together,
             interleaved: OnceLock::new(),
             gathered: AtomicU64::new(0),
             threads: tuning.threads,
+        }
+    }
+
+    /// Returns what finds rows.
+    pub(super) fn finder(&self) -> Result<StarFinder<'_>> {
+        match &self.rows {
+            PinnedRows::Indexed { index, .. } => Ok(StarFinder::Key(index)),
+            PinnedRows::Live { live, .. } => Ok(StarFinder::Live(live)),
+            PinnedRows::Released => Err(released()),
+        }
+    }
+
+    /// Says whether a probe row has one match at most.
+    pub(super) fn is_unique(&self) -> bool {
+        self.finder().is_ok_and(|finder| finder.is_unique())
+    }
+
+    /// Returns the index of a join that counts all rows of the table.
+    pub(super) fn index(&self) -> Result<&KeyIndex> {
+        match &self.rows {
+            PinnedRows::Indexed { index, .. } => Ok(index),
+            _ => Err(Error::internal("a RIGHT or FULL lookup without an index")),
+        }
+    }
+
+    /// Brings a join's key columns to the order that the finder knows.
+    pub(super) fn in_order(&self, keys: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        match &self.rows {
+            PinnedRows::Indexed { .. } | PinnedRows::Released => keys,
+            PinnedRows::Live { order, .. } => order.iter().map(|at| Arc::clone(&keys[*at])).collect(),
+        }
+    }
+
+    /// Gathers located rows of a column.
+    pub(super) fn gather(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
+        Ok(match &self.rows {
+            PinnedRows::Indexed { rows: all, .. } => gather(all.column(column), rows)?,
+            PinnedRows::Live { live, .. } => live.gather(column, rows)?,
+            PinnedRows::Released => return Err(released()),
         })
     }
 
@@ -102,7 +212,7 @@ impl PinnedArm {
         }
         let rows = rows as u64;
         let before = self.gathered.fetch_add(rows, Relaxed);
-        let enough = self.rows.num_rows() as u64;
+        let enough = self.snapshot.row_count() as u64;
         if before < enough && before.saturating_add(rows) >= enough {
             self.interleave()?;
         }
@@ -110,9 +220,14 @@ impl PinnedArm {
     }
 }
 
+fn released() -> Error {
+    Error::internal("a table is read between two runs")
+}
+
 /// Rows of an arm to gather, and what was gathered of them at once.
 pub(super) struct ArmPicks<'a> {
     arm: &'a PinnedArm,
+    rows: &'a [RowId],
     picks: Picks<'a>,
     together: Vec<ArrayRef>,
 }
@@ -125,14 +240,23 @@ impl<'a> ArmPicks<'a> {
             Some(interleaved) => interleaved.gather(&picks)?,
             None => Vec::new(),
         };
-        Ok(Self { arm, picks, together })
+        Ok(Self {
+            arm,
+            rows,
+            picks,
+            together,
+        })
     }
 
     pub(super) fn column(&self, column: usize) -> Result<ArrayRef> {
         let at = self.arm.together.binary_search(&column);
-        match at.ok().and_then(|at| self.together.get(at)) {
-            Some(gathered) => Ok(Arc::clone(gathered)),
-            None => Ok(self.picks.gather(self.arm.rows.column(column))?),
+        if let Some(gathered) = at.ok().and_then(|at| self.together.get(at)) {
+            return Ok(Arc::clone(gathered));
+        }
+        match &self.arm.rows {
+            PinnedRows::Indexed { rows, .. } => Ok(self.picks.gather(rows.column(column))?),
+            PinnedRows::Live { live, .. } => Ok(live.gather(column, self.rows)?),
+            PinnedRows::Released => Err(released()),
         }
     }
 }

@@ -93,8 +93,8 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
 impl Step {
     fn run(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         match self {
-            Self::Lookup(join, pinned) => {
-                let pinned = current(join, pinned)?;
+            Self::Lookup(join, kept) => {
+                let pinned = current(join, kept)?;
                 let mut joined = Vec::new();
                 for batch in &batches {
                     join.join(&pinned, batch, ROWS_JOINED_MAX, &mut |batch| {
@@ -102,6 +102,8 @@ impl Step {
                         Ok(())
                     })?;
                 }
+                drop(pinned);
+                release(kept);
                 Ok(joined)
             }
             _ => batches.iter().map(|batch| self.run_one(batch)).collect(),
@@ -145,6 +147,14 @@ fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<
     let fresh = pin(join)?;
     *pinned.write() = Arc::clone(&fresh);
     Ok(fresh)
+}
+
+/// Lets go of versions that tables should not have to keep until the next batch.
+fn release(kept: &RwLock<Arc<PinnedTables>>) {
+    let now = Arc::clone(&kept.read());
+    if now.holds_live() {
+        *kept.write() = Arc::new(now.released());
+    }
 }
 
 /// Pins the tables' current versions for many batches.

@@ -1,5 +1,6 @@
 //! The session: relations, settings, threads, and the one entry to all of SQL.
 
+mod change;
 mod progress;
 mod registry;
 mod rows;
@@ -7,6 +8,7 @@ mod run;
 mod settings;
 mod show;
 mod statements;
+mod table_options;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -323,6 +325,7 @@ impl Session {
         };
         let key: Vec<_> = primary_key.iter().map(ToString::to_string).collect();
         let table = Table::new(name, first.schema_ref(), &key, TableOrigin::Memory)?;
+        let table = table.with_changes(self.default_changes())?;
         for batch in &batches {
             table.append(batch)?;
         }

@@ -162,6 +162,9 @@ impl Session {
             return Ok(());
         }
         let snapshot = table.snapshot()?;
+        if snapshot.is_live() {
+            return Ok(());
+        }
         let key = KeySpec::of_columns(table.schema(), table.primary_key());
         let index = snapshot.index(&key, self.thread_count())?;
         let Some((first, second)) = index.first_duplicate() else {

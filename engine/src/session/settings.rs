@@ -1,5 +1,9 @@
 //! `SET name = value`: the session's settings, and DataFusion's under their own names.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use datafusion::common::config::ConfigOptions;
 
 use crate::connector::nearest;
@@ -12,6 +16,8 @@ pub(crate) struct Settings {
     pub(crate) batch_rows: usize,
     /// Whether lookups may copy columns of large tables row by row.
     pub(crate) interleaves: bool,
+    /// Bytes that a table may hold; 0 where there is no limit. The tables share it.
+    pub(crate) memory_max: Arc<AtomicU64>,
     /// DataFusion's own, as set by name.
     pub(crate) datafusion: ConfigOptions,
 }
@@ -36,6 +42,11 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
         help: "copy the columns that a lookup takes from a large table row by row, up to 64 bytes a \
                row more, for one cache miss where there were several (on or off)",
     },
+    SettingSpec {
+        name: "memory.max",
+        help: "bytes that a table may hold, as in '512MB'; more is refused (default none; a table's \
+               option memory.max goes before)",
+    },
 ];
 
 const THREADS_MAX: usize = 1024;
@@ -49,6 +60,7 @@ impl Settings {
             threads,
             batch_rows: 8192,
             interleaves: true,
+            memory_max: Arc::default(),
             datafusion: ConfigOptions::new(),
         };
         if let Ok(text) = std::env::var("FLETCHING_THREADS") {
@@ -62,6 +74,7 @@ impl Settings {
             "threads" => self.threads = whole("threads", value, THREADS_MAX)?,
             "batch.rows" => self.batch_rows = whole("batch.rows", value, BATCH_ROWS_MAX)?,
             "lookup.interleave" => self.interleaves = on_or_off("lookup.interleave", value)?,
+            "memory.max" => self.memory_max.store(memory_max(value)?, Relaxed),
             _ if name.starts_with("datafusion.") => {
                 self.datafusion.set(name, value).map_err(|error| Error::Option {
                     subject: format!("setting {name}"),
@@ -84,6 +97,10 @@ impl Settings {
         match name {
             "threads" => Ok(self.threads.to_string()),
             "batch.rows" => Ok(self.batch_rows.to_string()),
+            "memory.max" => Ok(match self.memory_max.load(Relaxed) {
+                0 => "none".to_string(),
+                bytes => bytes.to_string(),
+            }),
             "lookup.interleave" => Ok(if self.interleaves { "on" } else { "off" }.to_string()),
             _ => match self
                 .datafusion
@@ -114,6 +131,34 @@ fn whole(name: &str, text: &str, max: usize) -> Result<usize> {
     }
 }
 
+/// Reads a number of bytes, with or without a unit: of 1,024 each, as memory is counted.
+pub(super) fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim().to_ascii_uppercase();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match text[digits.len()..].trim_end_matches("IB").trim_end_matches('B') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    let number: u64 = digits.trim().parse().ok()?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+}
+
+fn memory_max(text: &str) -> Result<u64> {
+    if text.trim().eq_ignore_ascii_case("none") {
+        return Ok(0);
+    }
+    parse_bytes(text).ok_or_else(|| Error::Option {
+        subject: "setting memory.max".into(),
+        message: format!("expected a number of bytes or none, found '{text}'"),
+        hint: Some("as in '512MB', '2GB' or 1000000".into()),
+        location: None,
+    })
+}
+
 fn on_or_off(name: &str, text: &str) -> Result<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "on" | "true" => Ok(true),
@@ -138,5 +183,21 @@ fn unknown(name: &str) -> Error {
         message: "there is no such setting".into(),
         hint: Some(hint),
         location: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(parse_bytes("1000"), Some(1000));
+        assert_eq!(parse_bytes(" 2 kb "), Some(2048));
+        assert_eq!(parse_bytes("3MiB"), Some(3 << 20));
+        assert_eq!(parse_bytes("1G"), Some(1 << 30));
+        for text in ["", "0", "MB", "1.5GB", "2XB", "-1", "99999999999999999999"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
     }
 }

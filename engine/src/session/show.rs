@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::execute_stream;
+use fletching_kernels::LiveSnapshot;
 use fletching_planner::ShowKind;
 use futures::StreamExt;
 
@@ -14,7 +15,7 @@ use super::rows::Rows;
 use super::settings::SETTINGS;
 use super::{Entry, Session, StatementCatalog};
 use crate::error::{Error, Result};
-use crate::table::TableState;
+use crate::table::{TableSnapshot, TableState};
 
 /// Columns of text, by name.
 struct TextColumns<const N: usize> {
@@ -109,6 +110,7 @@ impl Session {
     fn show_tables(&self) -> Result<Rows> {
         let mut list = TextColumns::new(["name", "connector", "state", "primary_key"]);
         let (mut counts, mut bytes) = (Vec::new(), Vec::new());
+        let mut accounts = Accounts::default();
         for (name, entry) in self.inner.registry.read().iter() {
             let Entry::Table { table, connector } = entry else {
                 continue;
@@ -130,11 +132,13 @@ impl Session {
             ]);
             let snapshot = table.snapshot().ok();
             counts.push(snapshot.as_ref().map(|snapshot| snapshot.row_count() as u64));
-            bytes.push(snapshot.map(|snapshot| snapshot.memory_bytes() as u64));
+            bytes.push(snapshot.as_ref().map(|snapshot| snapshot.memory_bytes() as u64));
+            accounts.push(snapshot.as_deref());
         }
         let mut columns = list.columns();
         columns.push(("rows", Arc::new(UInt64Array::from(counts))));
         columns.push(("bytes", Arc::new(UInt64Array::from(bytes))));
+        columns.extend(accounts.columns());
         rows(columns)
     }
 
@@ -208,6 +212,35 @@ impl Session {
         }
         self.inner.progress.clear();
         list.rows()
+    }
+}
+
+/// What tables hold, beyond rows and bytes: which version, how much of it is index, and of tables
+/// that change in place how many rows are dead.
+#[derive(Default)]
+struct Accounts {
+    versions: Vec<Option<u64>>,
+    index_bytes: Vec<Option<u64>>,
+    garbage_rows: Vec<Option<u64>>,
+}
+
+impl Accounts {
+    fn push(&mut self, snapshot: Option<&TableSnapshot>) {
+        let live = snapshot.and_then(TableSnapshot::live).map(LiveSnapshot::memory);
+        self.versions.push(snapshot.map(TableSnapshot::version));
+        self.index_bytes
+            .push(snapshot.map(|snapshot| snapshot.index_bytes() as u64));
+        self.garbage_rows
+            .push(live.map(|memory| memory.garbage_rows as u64));
+    }
+
+    fn columns(self) -> [(&'static str, ArrayRef); 3] {
+        let column = |values| Arc::new(UInt64Array::from(values)) as ArrayRef;
+        [
+            ("version", column(self.versions)),
+            ("index_bytes", column(self.index_bytes)),
+            ("garbage_rows", column(self.garbage_rows)),
+        ]
     }
 }
 

@@ -6,8 +6,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use fletching_planner::{CreateRelation, RelationKind, Statement, WithOption};
 
+use super::change::check_owned;
 use super::registry::{SinkEntry, ViewEntry};
 use super::rows::{Outcome, Summary};
+use super::table_options::has_only_changes;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema};
 use crate::connector::{self, MemoryStream, Options, RelationSpec, SinkSummary, nearest};
 use crate::error::{Error, Result};
@@ -27,6 +29,7 @@ impl Session {
                 self.register(&name, Entry::View(Arc::new(ViewEntry { plan, text })), or_replace)?;
                 Ok(Outcome::done(format!("view {name} created")))
             }
+            Statement::Change(change) => self.change(&change, catalog),
             Statement::Insert { target, plan } => self.insert(&target, &plan, catalog),
             Statement::Drop {
                 kind,
@@ -119,7 +122,8 @@ impl Session {
     }
 
     fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
-        let (connector, spec) = self.spec(create, connector::RelationKind::Table)?;
+        let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
+        let changes = self.take_changes(&mut spec.options)?;
         let table = if connector == "memory" {
             spec.options.check(&[])?;
             Table::new(
@@ -137,6 +141,7 @@ impl Session {
                 TableOrigin::Source(source),
             )?
         };
+        let table = table.with_changes(changes)?;
         self.register(
             &create.name,
             Entry::Table {
@@ -157,7 +162,8 @@ impl Session {
         let Some(query) = &create.query else {
             return Err(Error::internal("no query"));
         };
-        let (connector, spec) = self.spec(create, connector::RelationKind::Table)?;
+        let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
+        let changes = self.take_changes(&mut spec.options)?;
         if connector != "memory" {
             return Err(Error::Option {
                 subject: spec.subject(),
@@ -175,6 +181,7 @@ impl Session {
             &create.primary_key,
             TableOrigin::Memory,
         )?;
+        let table = table.with_changes(changes)?;
         if let Some(catalog) = catalog {
             for batch in self.collect(query, catalog)? {
                 table.append(&batch)?;
@@ -233,19 +240,7 @@ impl Session {
     ) -> Result<Outcome> {
         match catalog.registry.get(target) {
             Some(Entry::Table { table, .. }) => {
-                if !matches!(table.origin(), TableOrigin::Memory) {
-                    return Err(Error::Option {
-                        subject: format!("table {target}"),
-                        message:
-                            "it is filled by its connector: INSERT would be lost when it is loaded again"
-                                .into(),
-                        hint: Some(
-                            "create the table without a connector, or from it with CREATE TABLE … AS SELECT"
-                                .into(),
-                        ),
-                        location: None,
-                    });
-                }
+                check_owned(table, "INSERT")?;
                 let batches = self.collect(plan, catalog)?;
                 let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
                 if let Some(first) = batches.first() {
@@ -321,6 +316,7 @@ impl Session {
             Some(name) => name.to_ascii_lowercase(),
             None if has_path => "file".into(),
             None if create.options.is_empty() && create.kind != RelationKind::Sink => "memory".into(),
+            None if create.kind == RelationKind::Table && has_only_changes(&options) => "memory".into(),
             None => {
                 return Err(Error::Option {
                     subject: format!("{} {}", create.kind.word(), create.name),

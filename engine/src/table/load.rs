@@ -84,7 +84,7 @@ impl Table {
         *self.load_run.lock() = run.clone();
         let loaded = self
             .read(source.as_ref(), &report, context)
-            .and_then(|chunks| self.replace(chunks));
+            .and_then(|chunks| self.publish_loaded(chunks));
         self.load_run.lock().took = Some(run.elapsed());
         *self.state.lock() = match &loaded {
             Ok(()) => TableState::Ready,

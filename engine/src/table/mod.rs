@@ -6,8 +6,12 @@
 //!                             ├ rows(): the same as one batch         made once, on first lookup
 //!                             └ index(key): KeyIndex over rows()      made once a key, kept
 //! ```
+//!
+//! A table that changes in place has its rows in a live store instead, and its versions are that
+//! store's: `live.rs`.
 
 mod build;
+mod live;
 mod load;
 mod snapshot;
 
@@ -18,6 +22,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, RwLock};
 
+pub(crate) use live::ChangeOptions;
+use live::Changes;
 pub(crate) use load::{LoadContext, LoadRun, load_all};
 pub use snapshot::TableSnapshot;
 pub(crate) use snapshot::{KeySpec, as_views, view_schema};
@@ -85,6 +91,8 @@ pub struct Table {
     /// Held by the thread that loads; others wait for it.
     loading: Mutex<()>,
     load_run: Mutex<LoadRun>,
+    /// Held by the thread that changes rows.
+    changes: Mutex<Changes>,
 }
 
 impl fmt::Debug for Table {
@@ -131,7 +139,18 @@ impl Table {
             state: Mutex::new(state),
             loading: Mutex::new(()),
             load_run: Mutex::new(LoadRun::begin()),
+            changes: Mutex::default(),
         })
+    }
+
+    /// Says how rows that come change the table.
+    ///
+    /// # Errors
+    /// Fails where the options need a key or a column that is not there.
+    pub(crate) fn with_changes(self, options: ChangeOptions) -> Result<Self> {
+        let changes = Changes::try_new(options, &self.name, &self.primary_key, &self.schema)?;
+        *self.changes.lock() = changes;
+        Ok(self)
     }
 
     /// Returns the table's name.
@@ -181,16 +200,25 @@ impl Table {
         &self.origin
     }
 
-    /// Appends rows as one new version. `batch` must have the table's columns in order; texts
-    /// and bytes may be stored in any way.
+    /// Adds rows as one new version. `batch` must have the table's columns in order; texts and
+    /// bytes may be stored in any way. Where the table's rows are unique by key, they are replaced
+    /// as [`upsert`](Self::upsert) does.
     ///
     /// # Errors
-    /// Fails where the columns differ, or the table would have more than 2^32 - 2 rows.
+    /// Fails where the columns differ, the table would have more than 2^32 - 2 rows, or it would
+    /// hold more memory than `memory.max` allows.
     pub fn append(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let changes = self.changes.lock();
+        if changes.is_upsert() {
+            drop(changes);
+            return self.upsert(&batch);
+        }
+        let held = self.snapshot.read().memory_bytes();
+        self.check_memory(&changes.options, held, &batch)?;
         let mut current = self.snapshot.write();
         *current = Arc::new(current.with_appended(batch, &self.name)?);
         Ok(())

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock, Weak};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
-use fletching_kernels::{BuildOptions, Interleaved, KeyIndex, NullEquality};
+use fletching_kernels::{BuildOptions, Interleaved, KeyIndex, LiveSnapshot, NullEquality};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::build::build;
+use super::live::pieces_of;
 use crate::error::{Error, Result};
 
 /// An index, built by the first who needs it.
@@ -28,7 +30,10 @@ type InterleavedSlot = Arc<Mutex<Weak<Interleaved>>>;
 pub struct TableSnapshot {
     version: u64,
     schema: SchemaRef,
-    chunks: Vec<RecordBatch>,
+    /// The store that the rows are in, where they change in place.
+    live: Option<LiveRows>,
+    /// All rows; of a live version made when asked for.
+    chunks: OnceLock<Result<Vec<RecordBatch>, String>>,
     row_count: usize,
     rows: OnceLock<Result<RecordBatch, String>>,
     indexes: Mutex<HashMap<KeyLabel, IndexSlot>>,
@@ -42,6 +47,13 @@ impl fmt::Debug for TableSnapshot {
             .field("row_count", &self.row_count)
             .finish_non_exhaustive()
     }
+}
+
+/// A version of a live store, and the columns of its key.
+#[derive(Debug, Clone)]
+struct LiveRows {
+    snapshot: LiveSnapshot,
+    key: Vec<usize>,
 }
 
 /// What an index is kept under.
@@ -78,9 +90,21 @@ impl KeySpec {
     pub(crate) fn of_columns(schema: &Schema, columns: &[usize]) -> Self {
         let column = |&at: &usize| {
             let name = schema.field(at).name();
-            Arc::new(datafusion::physical_expr::expressions::Column::new(name, at)) as Arc<dyn PhysicalExpr>
+            Arc::new(Column::new(name, at)) as Arc<dyn PhysicalExpr>
         };
         Self::new(columns.iter().map(column).collect(), false)
+    }
+
+    /// Returns for each of some columns where it is among the key's, if those are these columns and
+    /// no others, in whatever order.
+    fn order_of(&self, columns: &[usize]) -> Option<Vec<usize>> {
+        let at = |expression: &Arc<dyn PhysicalExpr>| expression.downcast_ref::<Column>().map(Column::index);
+        let own = self.expressions.iter().map(at).collect::<Option<Vec<_>>>()?;
+        let order: Option<Vec<_>> = columns
+            .iter()
+            .map(|column| own.iter().position(|own| own == column))
+            .collect();
+        order.filter(|_| own.len() == columns.len())
     }
 
     fn null_equality(&self) -> NullEquality {
@@ -97,7 +121,8 @@ impl TableSnapshot {
         Self {
             version: 0,
             schema,
-            chunks: Vec::new(),
+            live: None,
+            chunks: OnceLock::from(Ok(Vec::new())),
             row_count: 0,
             rows: OnceLock::new(),
             indexes: Mutex::default(),
@@ -122,16 +147,50 @@ impl TableSnapshot {
         }
         Ok(Self {
             version,
-            chunks,
+            chunks: OnceLock::from(Ok(chunks)),
             row_count,
             ..Self::empty(schema)
         })
     }
 
+    /// Makes a version of what a live store holds by the columns of its key.
+    pub(super) fn of_live(snapshot: LiveSnapshot, version: u64, key: Vec<usize>) -> Self {
+        Self {
+            version,
+            row_count: snapshot.row_count(),
+            chunks: OnceLock::new(),
+            ..Self::empty(Arc::clone(snapshot.schema()))
+        }
+        .with_live(LiveRows { snapshot, key })
+    }
+
+    fn with_live(mut self, live: LiveRows) -> Self {
+        self.live = Some(live);
+        self
+    }
+
+    /// Says whether the rows are in a live store, and unique by their key.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Returns the live store's version.
+    pub(crate) fn live(&self) -> Option<&LiveSnapshot> {
+        self.live.as_ref().map(|live| &live.snapshot)
+    }
+
+    /// Returns the live store's version for lookups by a key, and where each column of the store's
+    /// key is among the key's; none where the key is another, or the rows are not in such a store.
+    pub(crate) fn live_for(&self, key: &KeySpec) -> Option<(LiveSnapshot, Vec<usize>)> {
+        let live = self.live.as_ref()?;
+        let order = key.order_of(&live.key)?;
+        Some((live.snapshot.clone(), order))
+    }
+
     /// Copies this version with more rows. Chunks of like size are merged as they come, so that
     /// n single-row appends leave about log n chunks.
     pub(crate) fn with_appended(&self, batch: RecordBatch, table: &str) -> Result<Self> {
-        let mut chunks = self.chunks.clone();
+        let mut chunks = self.chunks()?.to_vec();
         let mut last = batch;
         while let Some(before) = chunks.last().filter(|chunk| chunk.num_rows() <= last.num_rows()) {
             last = concat_batches(&self.schema, [before, &last])?;
@@ -156,27 +215,53 @@ impl TableSnapshot {
         &self.schema
     }
 
-    /// Returns the rows in the order they came, in pieces.
-    pub fn chunks(&self) -> &[RecordBatch] {
-        &self.chunks
+    /// Returns the rows in pieces, in the order they came; of a table that changes in place, in the
+    /// order they were last written.
+    ///
+    /// # Errors
+    /// Fails where the rows of such a table do not fit in arrays.
+    pub fn chunks(&self) -> Result<&[RecordBatch]> {
+        let chunks = self.chunks.get_or_init(|| match &self.live {
+            None => Ok(Vec::new()),
+            Some(live) => pieces_of(&live.snapshot).map_err(|error| error.to_string()),
+        });
+        match chunks {
+            Ok(chunks) => Ok(chunks),
+            Err(message) => Err(Error::Resource {
+                message: message.clone(),
+            }),
+        }
     }
 
     /// Returns the bytes held: columns, indexes, and columns interleaved for queries that now run or
     /// are prepared.
     pub fn memory_bytes(&self) -> usize {
-        let columns = match self.rows.get() {
-            Some(Ok(rows)) => rows.get_array_memory_size(),
-            _ => self.chunks.iter().map(RecordBatch::get_array_memory_size).sum(),
+        let columns = match (&self.live, self.rows.get(), self.chunks.get()) {
+            (Some(live), ..) => live.snapshot.memory().total_bytes(),
+            (None, Some(Ok(rows)), _) => rows.get_array_memory_size(),
+            (None, _, Some(Ok(chunks))) => chunks.iter().map(RecordBatch::get_array_memory_size).sum(),
+            _ => 0,
         };
-        let indexes = self.indexes.lock();
-        let built = indexes
-            .values()
-            .filter_map(|slot| slot.get()?.as_ref().ok().map(|index| index.heap_bytes()));
         let copies = self.interleaved.lock();
         let copied = copies
             .values()
             .filter_map(|slot| Some(slot.try_lock()?.upgrade()?.heap_bytes()));
-        columns + built.sum::<usize>() + copied.sum::<usize>()
+        columns + self.built_bytes() + copied.sum::<usize>()
+    }
+
+    /// Returns the bytes of indexes, the live store's included.
+    pub(crate) fn index_bytes(&self) -> usize {
+        let own = self.live.as_ref().map(|live| live.snapshot.memory().index_bytes);
+        own.unwrap_or(0) + self.built_bytes()
+    }
+
+    /// Returns the bytes of the indexes that were built over this version.
+    fn built_bytes(&self) -> usize {
+        let indexes = self.indexes.lock();
+        let built = indexes
+            .values()
+            .filter_map(|slot| slot.get()?.as_ref().ok().map(|index| index.heap_bytes()));
+        built.sum()
     }
 
     /// Returns all rows as one batch: row id *i* is row *i* of it.
@@ -184,7 +269,8 @@ impl TableSnapshot {
     /// # Errors
     /// Fails where the rows do not fit in one batch.
     pub fn rows(&self) -> Result<&RecordBatch> {
-        let rows = self.rows.get_or_init(|| match self.chunks.as_slice() {
+        let chunks = self.chunks()?;
+        let rows = self.rows.get_or_init(|| match chunks {
             [one] => Ok(one.clone()),
             chunks => concat_batches(&self.schema, chunks).map_err(|error| error.to_string()),
         });

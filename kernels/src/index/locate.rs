@@ -51,7 +51,7 @@ impl KeyIndex {
         selection: Option<&[u32]>,
         heads: &mut Vec<RowId>,
     ) -> Result<(), KernelError> {
-        self.check_types(keys)?;
+        check_key_types(&self.types, keys)?;
         let mut rows = common_length(keys)?;
         heads.clear();
         if selection.is_none() {
@@ -65,25 +65,6 @@ impl KeyIndex {
         rows = common_length(&columns)?;
         heads.resize(rows, NO_ROW);
         self.locate_columns(&columns, heads)
-    }
-
-    fn check_types(&self, keys: &[ArrayRef]) -> Result<(), KernelError> {
-        if keys.len() != self.types.len() {
-            return Err(KernelError::KeyCount {
-                expected: self.types.len(),
-                found: keys.len(),
-            });
-        }
-        for (position, (column, expected)) in keys.iter().zip(&self.types).enumerate() {
-            if !plain_type(column.data_type()).equals_datatype(expected) {
-                return Err(KernelError::KeyTypeMismatch {
-                    position,
-                    expected: expected.clone(),
-                    found: column.data_type().clone(),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Writes the heads of all rows of columns whose types and lengths were checked.
@@ -154,7 +135,28 @@ impl KeyIndex {
     }
 }
 
-fn look_up<K: ArrowDictionaryKeyType>(
+/// Refuses key columns that are not of the plain types that were indexed.
+pub(crate) fn check_key_types(types: &[DataType], keys: &[ArrayRef]) -> Result<(), KernelError> {
+    if keys.len() != types.len() {
+        return Err(KernelError::KeyCount {
+            expected: types.len(),
+            found: keys.len(),
+        });
+    }
+    for (position, (column, expected)) in keys.iter().zip(types).enumerate() {
+        if !plain_type(column.data_type()).equals_datatype(expected) {
+            return Err(KernelError::KeyTypeMismatch {
+                position,
+                expected: expected.clone(),
+                found: column.data_type().clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Looks up what was found for each value of a dictionary.
+pub(crate) fn look_up<K: ArrowDictionaryKeyType>(
     dictionary: &DictionaryArray<K>,
     value_heads: &[RowId],
     heads: &mut [RowId],

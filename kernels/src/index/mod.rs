@@ -33,6 +33,10 @@ use arrow_schema::DataType;
 
 pub use self::layout::{BuildOptions, KeyLayout};
 
+pub(crate) use self::bucket::{BLOCK_ROWS, home_of, low_half};
+pub(crate) use self::locate::{check_key_types, look_up};
+pub(crate) use self::row_table::plain_columns;
+
 use self::chain::Chains;
 use self::fill::Rows;
 use self::finder::{Finder, not_possible};
@@ -325,7 +329,7 @@ impl std::fmt::Debug for KeyIndex {
 }
 
 /// Returns the one length of key columns.
-fn common_length(keys: &[ArrayRef]) -> Result<usize, KernelError> {
+pub(crate) fn common_length(keys: &[ArrayRef]) -> Result<usize, KernelError> {
     let Some(first) = keys.first() else {
         return Err(KernelError::KeyCount {
             expected: 1,
@@ -343,7 +347,7 @@ fn common_length(keys: &[ArrayRef]) -> Result<usize, KernelError> {
 }
 
 /// Returns which rows have no NULL in any column, or nothing where no row has one.
-fn union_nulls(columns: &[ArrayRef]) -> Option<NullBuffer> {
+pub(crate) fn union_nulls(columns: &[ArrayRef]) -> Option<NullBuffer> {
     columns
         .iter()
         .fold(None, |nulls, column| {

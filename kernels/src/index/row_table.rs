@@ -98,7 +98,7 @@ impl TagKeys for Probe<'_> {
 }
 
 /// Brings decoded columns to the one encoding of their type, so that all rows compare.
-fn plain_columns(columns: &[ArrayRef]) -> Result<Vec<ArrayRef>, KernelError> {
+pub(crate) fn plain_columns(columns: &[ArrayRef]) -> Result<Vec<ArrayRef>, KernelError> {
     columns
         .iter()
         .map(|column| match column.data_type() {

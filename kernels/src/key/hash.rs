@@ -28,6 +28,11 @@ impl KeyHasher {
         Self { seed, mask, bytes }
     }
 
+    /// Says whether hashes are cut, so that they spread badly.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.mask != u64::MAX
+    }
+
     /// Hashes one 8-byte word.
     #[inline(always)]
     pub(crate) fn word(&self, word: u64) -> u64 {

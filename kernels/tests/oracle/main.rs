@@ -12,5 +12,6 @@
 mod columns;
 mod gather;
 mod join;
+mod live;
 mod locate;
 mod star;

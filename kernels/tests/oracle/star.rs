@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int32Array};
 use fletching_kernels::{
-    BuildOptions, KernelError, KeyIndex, NO_ROW, RowId, StarArm, StarKind, StarProbe, StarRows, gather,
-    star_join_from,
+    BuildOptions, KernelError, KeyIndex, NO_ROW, RowId, StarArm, StarFinder, StarKind, StarProbe, StarRows,
+    gather, star_join_from,
 };
 use proptest::prelude::*;
 
@@ -146,7 +146,7 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
         .iter()
         .zip(arms)
         .map(|(index, arm)| StarArm {
-            index,
+            finder: StarFinder::Key(index),
             kind: arm.kind,
         })
         .collect();
@@ -210,7 +210,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
     let keys: ArrayRef = Arc::new(Int32Array::from_iter_values(0..25));
     let index = KeyIndex::build(&[keys], &BuildOptions::default()).unwrap();
     let star = arms.clone().map(|arm| StarArm {
-        index: &index,
+        finder: StarFinder::Key(&index),
         kind: arm.kind,
     });
     let mut emitted = 0;

@@ -8,6 +8,7 @@ mod join_cases;
 mod key_values;
 mod large_tables;
 mod licences;
+mod live_tables;
 mod many_rows;
 mod nested_loop;
 mod prepared_joins;

@@ -1,0 +1,65 @@
+//! The options of a table that say how it changes: `changelog`, `version`, `memory.max`.
+
+use std::sync::Arc;
+
+use super::Session;
+use super::settings::parse_bytes;
+use crate::connector::Options;
+use crate::error::Result;
+use crate::table::ChangeOptions;
+
+/// Options that every table takes, whatever its connector.
+const CHANGE_OPTIONS: &[&str] = &["changelog", "version", "memory.max"];
+
+/// Says whether all options are of that sort, so that the table needs no connector.
+pub(super) fn has_only_changes(options: &Options) -> bool {
+    options.iter().all(|(name, _)| CHANGE_OPTIONS.contains(&name))
+}
+
+impl Session {
+    /// Returns how a table changes that says nothing of it.
+    pub(super) fn default_changes(&self) -> ChangeOptions {
+        ChangeOptions {
+            session_memory_max: Arc::clone(&self.inner.settings.read().memory_max),
+            ..ChangeOptions::default()
+        }
+    }
+
+    /// Takes the options that say how a table changes out of its options.
+    pub(super) fn take_changes(&self, options: &mut Options) -> Result<ChangeOptions> {
+        let mut changes = self.default_changes();
+        let refuse = |name: &str, message: String, hint: &str| {
+            options.bad_value(name, &message, Some(hint.to_string()))
+        };
+        match options.text("changelog").map(str::to_ascii_lowercase).as_deref() {
+            None | Some("append") => {}
+            Some("upsert") => changes.is_upsert = true,
+            Some(other) => {
+                let message = format!("expected append or upsert, found '{other}'");
+                return Err(refuse(
+                    "changelog",
+                    message,
+                    "upsert replaces rows by PRIMARY KEY",
+                ));
+            }
+        }
+        if let Some(version) = options.text("version") {
+            if !changes.is_upsert {
+                let message = "it says which row of a key is the newer one".to_string();
+                return Err(refuse("version", message, "add changelog = 'upsert'"));
+            }
+            changes.version = Some(version.to_string());
+        }
+        if let Some(text) = options.text("memory.max") {
+            let bytes = parse_bytes(text).ok_or_else(|| {
+                let message = format!("expected a number of bytes, found '{text}'");
+                refuse("memory.max", message, "as in '512MB', '2GB' or '1000000'")
+            })?;
+            changes.memory_max = Some(bytes);
+        }
+        for name in CHANGE_OPTIONS {
+            options.take(name);
+        }
+        Ok(changes)
+    }
+}
