@@ -1,4 +1,4 @@
-//! The columnar kernels of Fletching: keys, index, join pairs, gather, star join.
+//! The columnar kernels of Fletching: keys, index, as-of index, join pairs, gather, star join.
 //!
 //! A stream-table join is three steps over Arrow columns, and each step is one module here:
 //!
@@ -9,7 +9,8 @@
 //!  pairs         ──► gather::gather           ──►  output columns           (NO_ROW becomes NULL)
 //! ```
 //!
-//! [`star`] runs the middle two steps over several tables before anything is gathered.
+//! [`star`] runs the middle two steps over several tables before anything is gathered. An
+//! [`AsOfIndex`] stands in a `KeyIndex`'s place where time decides which of a key's rows matches.
 //!
 //! Nothing here does I/O, reads a clock, spawns a task or knows SQL. Results depend on the
 //! input alone: hash seeds are random per index, but they never change an answer or an order.
@@ -40,6 +41,7 @@
 //! # Ok::<(), KernelError>(())
 //! ```
 
+pub mod asof;
 pub mod error;
 pub mod gather;
 pub mod index;
@@ -48,12 +50,15 @@ pub mod key;
 mod prefetch;
 pub mod star;
 
+pub use asof::{AsOfCondition, AsOfIndex, AsOfOp, AsOfTolerance};
 pub use error::KernelError;
 pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};
 pub use index::{BuildOptions, KeyIndex, KeyLayout};
-pub use join::{JoinKind, JoinPairs, ProbeCursor, TableCursor, VisitedRows, finish_pairs, join_pairs};
+pub use join::{
+    JoinKind, JoinPairs, ProbeCursor, RowChains, TableCursor, VisitedRows, finish_pairs, join_pairs,
+};
 pub use key::NullEquality;
-pub use star::{StarArm, StarKind, StarProbe, StarRows, star_join, star_join_from};
+pub use star::{StarArm, StarFinder, StarKind, StarProbe, StarRows, star_join, star_join_from};
 
 /// Names a row of a build side (a table): its position in the key columns given to the build.
 ///

@@ -15,7 +15,7 @@ pub use self::finish::{TableCursor, finish_pairs};
 pub use self::pairs::{ProbeCursor, Residual, join_pairs};
 pub use self::visited::VisitedRows;
 
-use crate::RowId;
+use crate::{KeyIndex, RowId};
 
 /// Names a join. Left is the probe side (the stream), right the build side (the table).
 ///
@@ -130,6 +130,52 @@ impl JoinKind {
     #[must_use]
     pub fn emits_build(self) -> bool {
         !matches!(self, Self::LeftSemi | Self::LeftAnti)
+    }
+}
+
+/// What a join asks of an index once it has the heads of a probe batch: whether more rows follow
+/// one of them, and how many rows there are.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow_array::{ArrayRef, Int64Array};
+/// use fletching_kernels::{BuildOptions, KernelError, KeyIndex, RowChains};
+///
+/// fn last_row(index: &impl RowChains, head: u32) -> u32 {
+///     match index.next_row(head) {
+///         fletching_kernels::NO_ROW => head,
+///         next => last_row(index, next),
+///     }
+/// }
+/// let keys: ArrayRef = Arc::new(Int64Array::from(vec![7, 8, 7]));
+/// let index = KeyIndex::build(&[keys], &BuildOptions::default())?;
+/// assert_eq!(last_row(&index, 0), 2);
+/// # Ok::<(), KernelError>(())
+/// ```
+pub trait RowChains {
+    /// Returns the number of rows; row ids are below it.
+    fn row_count(&self) -> usize;
+
+    /// Says whether a probe row has one match at most.
+    fn is_unique(&self) -> bool;
+
+    /// Returns the row after `row` that matches the same probe rows, or
+    /// [`NO_ROW`](crate::NO_ROW).
+    fn next_row(&self, row: RowId) -> RowId;
+}
+
+impl RowChains for KeyIndex {
+    fn row_count(&self) -> usize {
+        KeyIndex::row_count(self)
+    }
+
+    fn is_unique(&self) -> bool {
+        KeyIndex::is_unique(self)
+    }
+
+    #[inline(always)]
+    fn next_row(&self, row: RowId) -> RowId {
+        KeyIndex::next_row(self, row)
     }
 }
 

@@ -14,8 +14,8 @@
 use arrow_array::BooleanArray;
 
 use super::residual::join_residual;
-use super::{JoinKind, JoinPairs, VisitedRows};
-use crate::{KernelError, KeyIndex, NO_ROW, RowId};
+use super::{JoinKind, JoinPairs, RowChains, VisitedRows};
+use crate::{KernelError, NO_ROW, RowId};
 
 /// Judges candidate pairs: returns, for each, whether the rest of the join condition holds. NULL
 /// counts as false. Both sides of the pairs are filled, whatever the kind of join.
@@ -142,7 +142,7 @@ impl ProbeCursor {
     reason = "one call of the hot loop: inputs, resume state and output, each of another lifetime"
 )]
 pub fn join_pairs<E: From<KernelError>>(
-    index: &KeyIndex,
+    index: &impl RowChains,
     heads: &[RowId],
     kind: JoinKind,
     cursor: &mut ProbeCursor,
@@ -183,7 +183,7 @@ pub fn join_pairs<E: From<KernelError>>(
 }
 
 fn check(
-    index: &KeyIndex,
+    index: &impl RowChains,
     heads: &[RowId],
     kind: JoinKind,
     visited: Option<&VisitedRows>,
@@ -265,7 +265,12 @@ fn keep_probes(
 }
 
 /// Marks all rows of all chains: right semi and anti joins, which emit at the end.
-fn mark_chains(index: &KeyIndex, heads: &[RowId], cursor: &mut ProbeCursor, visited: Option<&VisitedRows>) {
+fn mark_chains(
+    index: &impl RowChains,
+    heads: &[RowId],
+    cursor: &mut ProbeCursor,
+    visited: Option<&VisitedRows>,
+) {
     if let Some(visited) = visited {
         for head in &heads[cursor.position..] {
             // A chain is marked whole or not at all, so its head tells.
@@ -285,7 +290,7 @@ fn mark_chains(index: &KeyIndex, heads: &[RowId], cursor: &mut ProbeCursor, visi
 /// Emits a pair for each row of each chain.
 #[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
 fn walk_chains(
-    index: &KeyIndex,
+    index: &impl RowChains,
     heads: &[RowId],
     kind: JoinKind,
     cursor: &mut ProbeCursor,

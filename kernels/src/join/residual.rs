@@ -13,12 +13,12 @@
 use arrow_array::{Array, BooleanArray};
 
 use super::pairs::{ProbeCursor, Residual};
-use super::{JoinKind, JoinPairs, VisitedRows};
-use crate::{KernelError, KeyIndex, NO_ROW, RowId};
+use super::{JoinKind, JoinPairs, RowChains, VisitedRows};
+use crate::{KernelError, NO_ROW, RowId};
 
 /// The unchanging part of a join with a residual.
-pub(super) struct ResidualJoin<'a> {
-    pub(super) index: &'a KeyIndex,
+pub(super) struct ResidualJoin<'a, C> {
+    pub(super) index: &'a C,
     pub(super) heads: &'a [RowId],
     pub(super) kind: JoinKind,
     pub(super) limit: usize,
@@ -27,7 +27,7 @@ pub(super) struct ResidualJoin<'a> {
 
 /// Makes the next chunk and returns whether the batch is done.
 pub(super) fn join_residual<E: From<KernelError>>(
-    join: &ResidualJoin<'_>,
+    join: &ResidualJoin<'_, impl RowChains>,
     cursor: &mut ProbeCursor,
     residual: &mut Residual<'_, E>,
     out: &mut JoinPairs,
@@ -60,7 +60,7 @@ struct End {
     candidate: Option<RowId>,
 }
 
-impl ResidualJoin<'_> {
+impl<C: RowChains> ResidualJoin<'_, C> {
     /// Says whether an unmatched probe row is emitted.
     fn emits_unmatched(&self) -> bool {
         self.kind.pads_probe() || self.kind == JoinKind::LeftAnti

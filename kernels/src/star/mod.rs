@@ -13,18 +13,21 @@
 //! The walk is depth first: an arm with many matches a row is left half way while its first
 //! chunk runs through the arms after it. So one chunk an arm is held, however the arms multiply.
 //!
+//! - `finder.rs`: how an arm finds its rows.
 //! - `rows.rs`: joined rows as lists of row ids, and how they narrow and widen.
 //! - `walk.rs`: the walk itself.
 
+mod finder;
 mod rows;
 mod walk;
 
 use arrow_array::{ArrayRef, BooleanArray};
 
+pub use self::finder::StarFinder;
 pub use self::rows::StarRows;
 pub use self::walk::{star_join, star_join_from};
 
-use crate::{JoinKind, KernelError, KeyIndex};
+use crate::{JoinKind, KernelError};
 
 /// Names how an arm joins; the probe side is the rows joined so far.
 ///
@@ -72,17 +75,17 @@ impl From<StarKind> for JoinKind {
 /// ```
 /// use std::sync::Arc;
 /// use arrow_array::{ArrayRef, Int64Array};
-/// use fletching_kernels::{BuildOptions, KernelError, KeyIndex, StarArm, StarKind};
+/// use fletching_kernels::{BuildOptions, KernelError, KeyIndex, StarArm, StarFinder, StarKind};
 /// let keys: ArrayRef = Arc::new(Int64Array::from(vec![1]));
 /// let index = KeyIndex::build(&[keys], &BuildOptions::default())?;
-/// let arm = StarArm { index: &index, kind: StarKind::Inner };
-/// assert!(arm.index.is_unique());
+/// let arm = StarArm { finder: StarFinder::Key(&index), kind: StarKind::Inner };
+/// assert!(arm.finder.is_unique());
 /// # Ok::<(), KernelError>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct StarArm<'a> {
-    /// The table's index.
-    pub index: &'a KeyIndex,
+    /// How it finds a probe row's matches.
+    pub finder: StarFinder<'a>,
     /// How it joins.
     pub kind: StarKind,
 }
@@ -98,7 +101,8 @@ pub trait StarProbe {
     /// What keys and residuals may fail with.
     type Error: From<KernelError>;
 
-    /// Returns the key columns of an arm, one value for each row of `rows`.
+    /// Returns the key columns of an arm, one value for each row of `rows`; of an arm that joins
+    /// as of a time, the time comes last.
     ///
     /// Arms before `arm` are located, so keys may come from their tables (a snowflake): gather
     /// them with `rows.arms`, where [`NO_ROW`](crate::NO_ROW) stands for a padded row.

@@ -2,8 +2,8 @@
 
 use arrow_array::BooleanArray;
 
-use super::{StarArm, StarKind, StarProbe, StarRows};
-use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowId, join_pairs};
+use super::{StarArm, StarFinder, StarKind, StarProbe, StarRows};
+use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs};
 
 /// Joins every probe row with all arms and hands the joined rows to `emit`.
 ///
@@ -17,15 +17,15 @@ use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowId, join_pairs};
 ///
 /// # Errors
 ///
-/// What [`KeyIndex::locate`](crate::KeyIndex::locate) refuses, [`KernelError::LengthMismatch`]
+/// What [`StarFinder::locate`] refuses, [`KernelError::LengthMismatch`]
 /// for keys or residuals of another length, and whatever `probe` and `emit` return.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use arrow_array::{ArrayRef, BooleanArray, Int64Array};
 /// use fletching_kernels::{
-///     BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarKind, StarProbe, StarRows,
-///     select, star_join,
+///     BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarFinder, StarKind, StarProbe,
+///     StarRows, select, star_join,
 /// };
 ///
 /// struct Orders { keys: [ArrayRef; 2] }
@@ -45,8 +45,8 @@ use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowId, join_pairs};
 /// let customers = KeyIndex::build(&[column(&[1, 2])], &BuildOptions::default())?;
 /// let products = KeyIndex::build(&[column(&[70, 80, 80])], &BuildOptions::default())?;
 /// let arms = [
-///     StarArm { index: &customers, kind: StarKind::Inner },
-///     StarArm { index: &products, kind: StarKind::Left },
+///     StarArm { finder: StarFinder::Key(&customers), kind: StarKind::Inner },
+///     StarArm { finder: StarFinder::Key(&products), kind: StarKind::Left },
 /// ];
 /// let mut orders = Orders { keys: [column(&[2, 3, 1]), column(&[80, 70, 99])] };
 /// let mut joined = Vec::new();
@@ -136,12 +136,12 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             if rows.len == 0 {
                 return Ok(());
             }
-            let Some(StarArm { index, kind }) = self.arms.get(arm).copied() else {
+            let Some(StarArm { finder, kind }) = self.arms.get(arm).copied() else {
                 return (self.emit)(rows);
             };
             let keys = self.probe.keys(arm, &rows)?;
             let mut heads = Vec::new();
-            index.locate(&keys, None, &mut heads)?;
+            finder.locate(&keys, &mut heads)?;
             drop(keys);
             if heads.len() != rows.len {
                 return Err(KernelError::LengthMismatch {
@@ -151,9 +151,12 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                 }
                 .into());
             }
-            let is_simple = index.is_unique() || !kind.emits_build();
+            let is_simple = finder.is_unique() || !kind.emits_build();
             if !is_simple || self.probe.has_residual(arm) {
-                return self.descend_chunks(arm, &rows, &heads);
+                return match finder {
+                    StarFinder::Key(index) => self.descend_chunks(arm, &rows, &heads, index),
+                    StarFinder::AsOf(index, _) => self.descend_chunks(arm, &rows, &heads, index),
+                };
             }
             narrow_to_heads(&mut rows, heads, kind);
             arm += 1;
@@ -161,8 +164,14 @@ impl<P: StarProbe> Walk<'_, '_, P> {
     }
 
     /// Joins one arm a chunk at a time, and runs each chunk through the arms after it.
-    fn descend_chunks(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), P::Error> {
-        let StarArm { index, kind } = self.arms[arm];
+    fn descend_chunks(
+        &mut self,
+        arm: usize,
+        rows: &StarRows,
+        heads: &[RowId],
+        index: &impl RowChains,
+    ) -> Result<(), P::Error> {
+        let kind = self.arms[arm].kind;
         let has_residual = self.probe.has_residual(arm);
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
