@@ -15,7 +15,7 @@ use super::source_exec::{InputExec, SourceExec, StreamInput};
 use crate::error::Error;
 use crate::table::Table;
 
-/// A table's rows, as of when the plan is made.
+/// A table's rows, as of when the plan is made; of a versioned table the current ones.
 #[derive(Debug)]
 pub(crate) struct TableRows(pub(crate) Arc<Table>);
 
@@ -36,7 +36,7 @@ impl TableProvider for TableRows {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let snapshot = self.0.snapshot()?;
+        let snapshot = self.0.current()?;
         let batch_rows = state.config().batch_size();
         let partitions = state.config().target_partitions().max(1);
         let pieces: Vec<_> = snapshot

@@ -16,9 +16,10 @@ use fletching_kernels::{
 };
 
 use super::BoundExpr;
+use super::as_of::{ArmSource, AsOfSpec, without_history};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use crate::error::{Error, Result};
-use crate::table::{KeySpec, Table};
+use crate::table::{KeySpec, TableSnapshot};
 
 /// Where a column of a join comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +38,14 @@ pub(crate) enum OutputColumn {
 /// One table to look up.
 #[derive(Debug, Clone)]
 pub(crate) struct ArmSpec {
-    pub(crate) table: Arc<Table>,
+    pub(crate) source: ArmSource,
     pub(crate) kind: JoinKind,
-    /// The probe side's key, over probe columns and earlier arms.
+    /// The probe side's key, over probe columns and earlier arms; of an as-of arm its time comes last.
     pub(crate) probe_keys: Vec<BoundExpr>,
     /// The table's key.
     pub(crate) key: KeySpec,
+    /// Which one of the key's rows matches; all of them where this is not given.
+    pub(crate) as_of: Option<AsOfSpec>,
     pub(crate) residual: Option<BoundExpr>,
 }
 
@@ -96,18 +99,27 @@ impl LookupJoin {
         self.arms
             .iter()
             .zip(&pinned.arms)
-            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.index.is_unique())
+            .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.index.finder().is_unique())
     }
 
-    /// Takes the tables' current versions and builds the indexes they lack.
-    pub(crate) fn pin(&self) -> Result<PinnedTables> {
-        let arms = self.arms.iter().enumerate();
-        let arms = arms
-            .map(|(at, arm)| PinnedArm::new(arm.table.snapshot()?, &arm.key, self.taken(at), self.tuning))
+    /// Takes the tables' current versions, and the rows collected for the run, and builds the
+    /// indexes they lack.
+    pub(crate) fn pin(&self, collected: &[Arc<TableSnapshot>]) -> Result<PinnedTables> {
+        let pin = |(at, arm): (usize, &ArmSpec)| {
+            let as_of = arm.as_of.as_ref();
+            let snapshot = arm.source.snapshot(as_of, collected)?;
+            PinnedArm::new(snapshot, &arm.key, as_of, self.taken(at), self.tuning)
+        };
+        let arms = self
+            .arms
+            .iter()
+            .enumerate()
+            .map(pin)
             .collect::<Result<Vec<_>>>()?;
-        let visited = self
-            .keeps_table_rows()
-            .then(|| VisitedRows::new(arms.first().map_or(0, |arm| arm.index.row_count())));
+        let visited = match arms.first() {
+            Some(arm) if self.keeps_table_rows() => Some(VisitedRows::new(arm.index.key()?.row_count())),
+            _ => None,
+        };
         Ok(PinnedTables::new(arms, visited))
     }
 
@@ -124,7 +136,7 @@ impl LookupJoin {
         self.arms
             .iter()
             .zip(&pinned.arms)
-            .all(|(arm, pinned)| arm.table.version() == pinned.snapshot.version())
+            .all(|(arm, pinned)| arm.source.is_current(pinned.snapshot.version()))
     }
 
     /// Joins one probe batch; hands over output batches of at most about `rows_max` rows.
@@ -148,7 +160,7 @@ impl LookupJoin {
             .zip(&pinned.arms)
             .map(|(arm, pinned)| {
                 Ok(StarArm {
-                    index: &pinned.index,
+                    finder: pinned.index.finder(),
                     kind: star_kind(arm.kind)?,
                 })
             })
@@ -183,7 +195,8 @@ impl LookupJoin {
             star_column(pinned, batch, &identity, column)
         })?;
         let mut heads = Vec::new();
-        table.index.locate(&keys, None, &mut heads)?;
+        let index = table.index.key()?;
+        index.locate(&keys, None, &mut heads)?;
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {
@@ -202,7 +215,7 @@ impl LookupJoin {
                 .then_some(&mut judge as &mut Residual<'_, Error>);
             let visited = pinned.visited.as_ref();
             let done = join_pairs(
-                &table.index,
+                index,
                 &heads,
                 arm.kind,
                 &mut cursor,
@@ -367,9 +380,12 @@ impl StarProbe for Probe<'_> {
     type Error = Error;
 
     fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>> {
-        evaluate_all(&self.join.arms[arm].probe_keys, rows.len, |column| {
+        let spec = &self.join.arms[arm];
+        let mut keys = evaluate_all(&spec.probe_keys, rows.len, |column| {
             star_column(self.pinned, self.batch, rows, column)
-        })
+        })?;
+        without_history(spec, &self.pinned.arms[arm].index, self.pinned, &mut keys)?;
+        Ok(keys)
     }
 
     fn has_residual(&self, arm: usize) -> bool {
@@ -408,8 +424,11 @@ impl fmt::Display for LookupJoin {
                 f,
                 "{comma}{} {} on [{keys}]",
                 fletching_planner::kind_word(arm.kind),
-                arm.table.name()
+                arm.source
             )?;
+            if let Some(as_of) = &arm.as_of {
+                write!(f, " {}", as_of.text)?;
+            }
             if let Some(residual) = &arm.residual {
                 write!(f, " if {residual}")?;
             }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use fletching_kernels::{Interleaved, KeyIndex, Picks, RowId, VisitedRows};
+use fletching_kernels::{AsOfIndex, Interleaved, KeyIndex, Picks, RowId, StarFinder, VisitedRows};
 
-use crate::error::Result;
+use super::as_of::AsOfSpec;
+use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
 /// What a session's settings say of its lookups.
@@ -27,6 +28,8 @@ pub(crate) struct PinnedTables {
     /// Probe rows seen and rows given out.
     pub(crate) rows_in: AtomicU64,
     pub(crate) rows_out: AtomicU64,
+    /// Probe rows older than the history they asked for, counted once an arm.
+    pub(crate) rows_too_old: AtomicU64,
 }
 
 impl PinnedTables {
@@ -36,6 +39,7 @@ impl PinnedTables {
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
+            rows_too_old: AtomicU64::new(0),
         }
     }
 
@@ -51,7 +55,7 @@ impl PinnedTables {
 pub(super) struct PinnedArm {
     pub(super) snapshot: Arc<TableSnapshot>,
     pub(super) rows: RecordBatch,
-    pub(super) index: Arc<KeyIndex>,
+    pub(super) index: PinnedIndex,
     /// The columns to take together, ascending; none where that gains nothing.
     together: Vec<usize>,
     interleaved: OnceLock<Arc<Interleaved>>,
@@ -61,17 +65,51 @@ pub(super) struct PinnedArm {
     threads: usize,
 }
 
+/// How an arm finds the rows of its version.
+#[derive(Debug)]
+pub(super) enum PinnedIndex {
+    /// All rows of a key.
+    Key(Arc<KeyIndex>),
+    /// The one row of a key that is nearest in time.
+    AsOf(Arc<AsOfIndex>, AsOfSpec),
+}
+
+impl PinnedIndex {
+    pub(super) fn finder(&self) -> StarFinder<'_> {
+        match self {
+            Self::Key(index) => StarFinder::Key(index),
+            Self::AsOf(index, spec) => StarFinder::AsOf(index, spec.condition),
+        }
+    }
+
+    /// Returns the index of a join that goes by key alone.
+    pub(super) fn key(&self) -> Result<&KeyIndex> {
+        match self {
+            Self::Key(index) => Ok(index),
+            Self::AsOf(..) => Err(Error::internal("an as-of join is neither INNER nor LEFT")),
+        }
+    }
+}
+
 impl PinnedArm {
     /// Pins a version; `columns` are those that the output takes.
     pub(super) fn new(
         snapshot: Arc<TableSnapshot>,
         key: &KeySpec,
+        as_of: Option<&AsOfSpec>,
         columns: impl Iterator<Item = usize>,
         tuning: LookupTuning,
     ) -> Result<Self> {
+        let index = match as_of {
+            None => PinnedIndex::Key(snapshot.index(key, tuning.threads)?),
+            Some(spec) => {
+                let index = snapshot.as_of_index(key, &spec.time, tuning.threads)?;
+                PinnedIndex::AsOf(index, spec.clone())
+            }
+        };
         Ok(Self {
             rows: snapshot.rows()?.clone(),
-            index: snapshot.index(key, tuning.threads)?,
+            index,
             together: if tuning.interleaves {
                 snapshot.worth_interleaving(columns)
             } else {

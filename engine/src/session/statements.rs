@@ -11,7 +11,7 @@ use super::rows::{Outcome, Summary};
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema};
 use crate::connector::{self, MemoryStream, Options, RelationSpec, SinkSummary, nearest};
 use crate::error::{Error, Result};
-use crate::table::{Table, TableOrigin};
+use crate::table::{Table, TableOrigin, VERSION_OPTIONS, VersionOptions};
 
 impl Session {
     pub(super) fn carry_out(&self, statement: Statement, catalog: &StatementCatalog) -> Result<Outcome> {
@@ -119,7 +119,8 @@ impl Session {
     }
 
     fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
-        let (connector, spec) = self.spec(create, connector::RelationKind::Table)?;
+        let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
+        let versions = VersionOptions::take(&mut spec.options)?;
         let table = if connector == "memory" {
             spec.options.check(&[])?;
             Table::new(
@@ -137,6 +138,7 @@ impl Session {
                 TableOrigin::Source(source),
             )?
         };
+        let table = table.versioned(versions)?;
         self.register(
             &create.name,
             Entry::Table {
@@ -157,7 +159,8 @@ impl Session {
         let Some(query) = &create.query else {
             return Err(Error::internal("no query"));
         };
-        let (connector, spec) = self.spec(create, connector::RelationKind::Table)?;
+        let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
+        let versions = VersionOptions::take(&mut spec.options)?;
         if connector != "memory" {
             return Err(Error::Option {
                 subject: spec.subject(),
@@ -174,7 +177,8 @@ impl Session {
             &output_schema(query),
             &create.primary_key,
             TableOrigin::Memory,
-        )?;
+        )?
+        .versioned(versions)?;
         if let Some(catalog) = catalog {
             for batch in self.collect(query, catalog)? {
                 table.append(&batch)?;
@@ -320,7 +324,7 @@ impl Session {
         let connector = match options.take("connector") {
             Some(name) => name.to_ascii_lowercase(),
             None if has_path => "file".into(),
-            None if create.options.is_empty() && create.kind != RelationKind::Sink => "memory".into(),
+            None if has_only_own(create) && create.kind != RelationKind::Sink => "memory".into(),
             None => {
                 return Err(Error::Option {
                     subject: format!("{} {}", create.kind.word(), create.name),
@@ -361,6 +365,15 @@ impl Session {
             }
         })
     }
+}
+
+/// Says whether no option is one of a connector.
+fn has_only_own(create: &CreateRelation) -> bool {
+    let is_own = |option: &WithOption| {
+        let is_named = |name: &&str| option.name.eq_ignore_ascii_case(name);
+        create.kind == RelationKind::Table && VERSION_OPTIONS.iter().any(is_named)
+    };
+    create.options.iter().all(is_own)
 }
 
 fn declared(create: &CreateRelation) -> Result<SchemaRef> {

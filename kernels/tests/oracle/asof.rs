@@ -303,7 +303,7 @@ fn collects_keys_from_many_blocks() {
     for (keys, step) in [(1_000_u32, 7_919), (150_000, 1), (1, 1)] {
         let rows = 300_000_u32;
         let key = |row: u32| row.wrapping_mul(step) % keys;
-        let time = |row: u32| i64::from(row / 2) ^ i64::from(row % 7 == 0);
+        let time = |row: u32| i64::from(row / 2) ^ i64::from(row.is_multiple_of(7));
         let build: ArrayRef = Arc::new(UInt32Array::from_iter_values((0..rows).map(key)));
         let table_times: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows).map(time)));
         let mut answers = Vec::new();

@@ -36,7 +36,7 @@ struct AsOf {
 /// The index of an arm's table.
 enum Index {
     Key(KeyIndex),
-    AsOf(AsOfIndex, AsOfCondition),
+    AsOf(Box<AsOfIndex>, AsOfCondition),
 }
 
 impl Index {
@@ -52,7 +52,7 @@ impl Index {
             tolerance: tolerance.map(|ticks| AsOfTolerance::whole(ticks.into())),
         };
         Self::AsOf(
-            AsOfIndex::build(&[keys], &times, &BuildOptions::default()).unwrap(),
+            Box::new(AsOfIndex::build(&[keys], &times, &BuildOptions::default()).unwrap()),
             condition,
         )
     }
