@@ -25,6 +25,7 @@ mod place;
 mod planner;
 mod refuse;
 mod rewrite;
+mod slice;
 mod statement;
 mod warnings;
 

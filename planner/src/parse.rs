@@ -10,6 +10,7 @@ use crate::as_of::spell_as_of;
 use crate::dialect::FletchingDialect;
 use crate::error::{Location, SqlError, SqlErrorKind, nearest};
 use crate::refuse;
+use crate::slice::{offset_of, slice};
 use crate::statement::{RelationKind, ShowKind};
 
 /// How deep expressions and queries may nest.
@@ -119,27 +120,6 @@ pub fn parse(script: &str) -> Result<Vec<ParsedStatement>, SqlError> {
         statements.push(ParsedStatement { ast, tokens, text });
     }
     Ok(statements)
-}
-
-/// Cuts the text between two places, the second exclusive.
-fn slice(script: &str, start: sqlparser::tokenizer::Location, end: sqlparser::tokenizer::Location) -> String {
-    let (from, to) = (
-        offset_of(script, start.line, start.column),
-        offset_of(script, end.line, end.column),
-    );
-    script.get(from..to).unwrap_or(script).trim_end().to_string()
-}
-
-/// Returns the byte at which a line and column, counted from one, begin.
-fn offset_of(script: &str, line: u64, column: u64) -> usize {
-    let mut at = 0;
-    let mut lines = script.split_inclusive('\n');
-    for _ in 1..line {
-        at += lines.next().map_or(0, str::len);
-    }
-    let rest = lines.next().unwrap_or("");
-    let skip = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
-    at + rest.char_indices().nth(skip).map_or(rest.len(), |(byte, _)| byte)
 }
 
 /// Says whether a token is this unquoted word, in any case.

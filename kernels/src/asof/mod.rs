@@ -29,7 +29,7 @@ use self::search::{Sorted, Spans, search};
 use self::times::{Time, TimeClass};
 use crate::join::RowChains;
 use crate::key::class::{decode, plain_type};
-use crate::{BuildOptions, KernelError, NO_ROW, RowId};
+use crate::{BuildOptions, KernelError, KeyIndex, NO_ROW, RowId};
 
 /// Maps the keys of a build side (a table) to its rows in the order of a time column.
 ///
@@ -180,21 +180,41 @@ impl AsOfIndex {
         condition: &AsOfCondition,
         heads: &mut Vec<RowId>,
     ) -> Result<(), KernelError> {
+        self.locate_groups(keys, time, heads)?;
+        self.locate_in_groups(time, condition, heads)
+    }
+
+    /// Locates for each probe row the group of its key, or [`NO_ROW`]: the first half of
+    /// [`locate`](Self::locate), which several conditions may share.
+    pub(crate) fn locate_groups(
+        &self,
+        keys: &[ArrayRef],
+        time: &ArrayRef,
+        groups: &mut Vec<RowId>,
+    ) -> Result<(), KernelError> {
         let rows = check_lengths(keys, time)?;
-        self.check_time(time, keys.len())?;
         match &self.groups.index {
-            Some(index) => index.locate(keys, None, heads)?,
+            Some(index) => index.locate(keys, None, groups),
             None if keys.is_empty() => {
-                heads.clear();
-                heads.resize(rows, if self.groups.count > 0 { 0 } else { NO_ROW });
+                groups.clear();
+                groups.resize(rows, if self.groups.count > 0 { 0 } else { NO_ROW });
+                Ok(())
             }
-            None => {
-                return Err(KernelError::KeyCount {
-                    expected: 0,
-                    found: keys.len(),
-                });
-            }
+            None => Err(KernelError::KeyCount {
+                expected: 0,
+                found: keys.len(),
+            }),
         }
+    }
+
+    /// Replaces the group of each probe row by the row that matches it: the other half.
+    pub(crate) fn locate_in_groups(
+        &self,
+        time: &ArrayRef,
+        condition: &AsOfCondition,
+        heads: &mut [RowId],
+    ) -> Result<(), KernelError> {
+        self.check_time(time)?;
         let time = decode(time)?;
         match &self.rows {
             Store::Whole(sorted) => self.search(sorted, &time, condition, heads),
@@ -204,13 +224,13 @@ impl AsOfIndex {
         Ok(())
     }
 
-    fn check_time(&self, time: &ArrayRef, position: usize) -> Result<(), KernelError> {
+    fn check_time(&self, time: &ArrayRef) -> Result<(), KernelError> {
         let found = plain_type(time.data_type());
         if found.equals_datatype(&self.time_type) {
             return Ok(());
         }
         Err(KernelError::KeyTypeMismatch {
-            position,
+            position: self.groups.index.as_ref().map_or(0, KeyIndex::key_columns),
             expected: self.time_type.clone(),
             found,
         })
@@ -337,7 +357,7 @@ impl AsOfIndex {
                 .map(|(row, time)| is_valid(row) && *time < latest && time.distance(latest) > bound);
             BooleanArray::from(too_old.collect::<Vec<bool>>())
         }
-        self.check_time(time, 0)?;
+        self.check_time(time)?;
         let time = decode(time)?;
         Ok(match &self.rows {
             Store::Whole(sorted) => compare(sorted, &time, bound),

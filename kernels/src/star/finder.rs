@@ -1,7 +1,10 @@
 //! Finders: how an arm of a star join finds the rows of its table.
 
+use std::sync::Arc;
+
 use arrow_array::ArrayRef;
 
+use super::StarArm;
 use crate::{AsOfCondition, AsOfIndex, KernelError, KeyIndex, RowChains, RowId};
 
 /// Finds the rows of an arm's table: all those of a key, or the one of a key as of a time.
@@ -77,5 +80,48 @@ impl StarFinder<'_> {
             Self::Key(index) => index.is_unique(),
             Self::AsOf(index, _) => index.is_unique(),
         }
+    }
+}
+
+/// The groups of an as-of arm's keys, for the arms after it that look the same keys up in the
+/// same index: several conditions on one table then look its keys up once.
+#[derive(Default)]
+pub(super) struct KnownGroups<'a> {
+    last: Option<(&'a AsOfIndex, Vec<ArrayRef>)>,
+    groups: Vec<RowId>,
+}
+
+impl<'a> KnownGroups<'a> {
+    /// Locates as [`StarFinder::locate`] does; `later` are the arms that may ask the same again.
+    pub(super) fn locate(
+        &mut self,
+        finder: StarFinder<'a>,
+        keys: &[ArrayRef],
+        later: &[StarArm<'a>],
+        heads: &mut Vec<RowId>,
+    ) -> Result<(), KernelError> {
+        let (StarFinder::AsOf(index, condition), [keys @ .., time]) = (finder, keys) else {
+            return finder.locate(keys, heads);
+        };
+        let are_same = |known: &[ArrayRef]| {
+            let mut pairs = known.iter().zip(keys);
+            known.len() == keys.len() && pairs.all(|(known, key)| Arc::ptr_eq(known, key))
+        };
+        let is_known = |(of, known): &(&AsOfIndex, Vec<ArrayRef>)| {
+            std::ptr::eq(*of, index) && are_same(known) && self.groups.len() == time.len()
+        };
+        if self.last.as_ref().is_some_and(is_known) {
+            heads.clear();
+            heads.extend_from_slice(&self.groups);
+        } else {
+            index.locate_groups(keys, time, heads)?;
+            self.last = None;
+            let is_wanted = |arm: &StarArm<'_>| matches!(arm.finder, StarFinder::AsOf(other, _) if std::ptr::eq(other, index));
+            if later.iter().any(is_wanted) {
+                self.groups.clone_from(heads);
+                self.last = Some((index, keys.to_vec()));
+            }
+        }
+        index.locate_in_groups(time, &condition, heads)
     }
 }

@@ -21,6 +21,7 @@
 //! judged on the match: where it fails, there is none.
 
 mod mark;
+mod marked;
 mod marker;
 mod rule;
 mod tokens;
