@@ -1,16 +1,17 @@
 //! The search: from a time to the row that matches it, among the sorted times of its group.
 //!
-//! Probe rows mostly come in the order of time, so a group's next match lies at its last one or
-//! shortly after. Each group has a cursor, and a search gallops from there: one step, two, four …
-//! until it has passed the time, then it halves what lies between (Bentley and Yao, "An almost
-//! optimal algorithm for unbounded searching", 1976). Rows in order cost a step or two, rows in
-//! no order a binary search.
+//! Probe rows mostly come in the order of time, so a group's next match is its last one or lies
+//! shortly after. Each group has a cursor: the two times that its last probe time fell between,
+//! and the rows there. A probe time between the same two is answered without a look at the group.
+//! Any other gallops from there: one step, two, four … until it has passed the time, then it
+//! halves what lies between (Bentley and Yao, "An almost optimal algorithm for unbounded
+//! searching", 1976). Rows in no order cost a binary search.
 //!
 //! ```text
 //!   times of a group    3  5  5  8  9  12  17  20
-//!   cursor                    ▲
+//!   cursor                    5 ▲ 8                  a probe at 6 or 7 is there already
 //!   probe at 10                  ├─┤├────┤           gallop: 8 before, 12 not
-//!                                   ▲                at or before: 9
+//!   cursor                         9 ▲ 12            at or before: 9; after: 12
 //! ```
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -41,9 +42,10 @@ pub(super) struct Spans {
 
 impl Spans {
     pub(super) fn new(starts: Vec<u32>) -> Self {
+        let groups = starts.len().saturating_sub(1);
         let hints = starts
             .iter()
-            .take(starts.len().saturating_sub(1))
+            .take(groups)
             .map(|start| AtomicU32::new(*start))
             .collect();
         Self { starts, hints }
@@ -52,22 +54,51 @@ impl Spans {
     pub(super) fn heap_bytes(&self) -> usize {
         (self.starts.capacity() + self.hints.capacity()) * 4
     }
+}
 
-    fn span(&self, group: usize) -> Span {
-        Span {
-            start: self.starts[group],
-            end: self.starts[group + 1],
-            at: self.hints[group].load(Relaxed),
+/// Where a group's last search ended.
+#[derive(Clone, Copy)]
+struct Cursor<T> {
+    /// The times on either side, or the least and the greatest there is.
+    earlier: T,
+    later: T,
+    /// Their rows, or [`NO_ROW`] at an end of the group.
+    before: RowId,
+    after: RowId,
+    /// The position of the later one.
+    at: u32,
+}
+
+impl<T: Time> Cursor<T> {
+    /// A cursor that no time is at yet.
+    fn unknown(at: u32) -> Self {
+        Self {
+            earlier: T::GREATEST,
+            later: T::LEAST,
+            before: NO_ROW,
+            after: NO_ROW,
+            at,
+        }
+    }
+
+    /// Says whether a search for this time would end here. It may say no at either end of the
+    /// group, or of time.
+    #[inline(always)]
+    fn is_at<const OR_EQUAL: bool>(&self, time: T) -> bool {
+        if OR_EQUAL {
+            self.earlier <= time && time < self.later
+        } else {
+            self.earlier < time && time <= self.later
         }
     }
 }
 
-/// A group's positions, and the one to search from.
-#[derive(Clone, Copy)]
-struct Span {
-    start: u32,
-    end: u32,
-    at: u32,
+/// Which of a cursor's rows is the match.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+    Nearest,
 }
 
 /// Replaces the group of each probe row by the row that matches it.
@@ -79,36 +110,21 @@ pub(super) fn search<T: Time>(
     condition: &AsOfCondition,
     heads: &mut [RowId],
 ) {
-    let bound = condition.tolerance.map(T::bound);
     let search = Search {
         sorted,
         spans,
         times,
         nulls,
-        bound,
+        bound: condition.tolerance.map(T::bound),
     };
-    // One loop for each side, so that none asks which it is at every row.
+    // One loop for each condition, so that none asks which it is at every row. A row at the probe
+    // row's own time counts as before it, or as after it.
     match condition.op {
-        AsOfOp::AtOrBefore => search.run(heads, |times, span, time| {
-            let at = gallop(times, span, |other| other <= time);
-            (at, before(span, at))
-        }),
-        AsOfOp::Before => search.run(heads, |times, span, time| {
-            let at = gallop(times, span, |other| other < time);
-            (at, before(span, at))
-        }),
-        AsOfOp::AtOrAfter => search.run(heads, |times, span, time| {
-            let at = gallop(times, span, |other| other < time);
-            (at, last_of_run(times, span, at))
-        }),
-        AsOfOp::After => search.run(heads, |times, span, time| {
-            let at = gallop(times, span, |other| other <= time);
-            (at, last_of_run(times, span, at))
-        }),
-        AsOfOp::Nearest => search.run(heads, |times, span, time| {
-            let at = gallop(times, span, |other| other <= time);
-            (at, nearest(times, span, at, time))
-        }),
+        AsOfOp::AtOrBefore => search.run::<true>(heads, Side::Before),
+        AsOfOp::Before => search.run::<false>(heads, Side::Before),
+        AsOfOp::AtOrAfter => search.run::<false>(heads, Side::After),
+        AsOfOp::After => search.run::<true>(heads, Side::After),
+        AsOfOp::Nearest => search.run::<true>(heads, Side::Nearest),
     }
 }
 
@@ -121,91 +137,108 @@ struct Search<'a, T: Time> {
 }
 
 impl<T: Time> Search<'_, T> {
-    /// Searches for every probe row with a group. `find` returns the group's next cursor and the
-    /// position of the match, if there is one.
-    fn run(&self, heads: &mut [RowId], find: impl Fn(&[T], Span, T) -> (u32, Option<u32>)) {
-        let groups = self.spans.hints.len();
-        if groups > heads.len() {
-            // To copy the cursors would cost more than to use them.
-            return self.each(heads, |group, time| {
-                let (at, found) = find(&self.sorted.times, self.spans.span(group), time);
-                self.spans.hints[group].store(at, Relaxed);
-                found
+    /// Searches for every probe row with a group. `OR_EQUAL` says that times equal to the probe
+    /// row's are before it.
+    #[inline(always)]
+    fn run<const OR_EQUAL: bool>(&self, heads: &mut [RowId], side: Side) {
+        let hints = &self.spans.hints;
+        let hint = |group: usize| hints[group].load(Relaxed);
+        if hints.len() > heads.len() {
+            // To make the cursors would cost more than to use them.
+            return self.each(heads, side, |group, time| {
+                let mut cursor = Cursor::unknown(hint(group));
+                self.advance::<OR_EQUAL>(&mut cursor, group, time, side);
+                hints[group].store(cursor.at, Relaxed);
+                cursor
             });
         }
-        let mut spans: Vec<Span> = (0..groups).map(|group| self.spans.span(group)).collect();
-        self.each(heads, |group, time| {
-            let span = &mut spans[group];
-            let (at, found) = find(&self.sorted.times, *span, time);
-            span.at = at;
-            found
+        let mut cursors: Vec<Cursor<T>> = (0..hints.len())
+            .map(|group| Cursor::unknown(hint(group)))
+            .collect();
+        self.each(heads, side, |group, time| {
+            let cursor = &mut cursors[group];
+            if !cursor.is_at::<OR_EQUAL>(time) {
+                self.advance::<OR_EQUAL>(cursor, group, time, side);
+            }
+            *cursor
         });
-        for (hint, span) in self.spans.hints.iter().zip(&spans) {
-            hint.store(span.at, Relaxed);
+        for (hint, cursor) in hints.iter().zip(&cursors) {
+            hint.store(cursor.at, Relaxed);
         }
     }
 
-    fn each(&self, heads: &mut [RowId], mut find: impl FnMut(usize, T) -> Option<u32>) {
+    #[inline(always)]
+    fn each(&self, heads: &mut [RowId], side: Side, mut find: impl FnMut(usize, T) -> Cursor<T>) {
         let is_null = |row: usize| self.nulls.is_some_and(|nulls| nulls.is_null(row));
         for (row, (head, &time)) in heads.iter_mut().zip(self.times).enumerate() {
             if *head == NO_ROW {
                 continue;
             }
-            let found = if time.is_time() && !is_null(row) {
-                find(*head as usize, time)
-            } else {
-                None
+            if is_null(row) || !time.is_time() {
+                *head = NO_ROW;
+                continue;
+            }
+            let cursor = find(*head as usize, time);
+            let (found, at) = match side {
+                Side::Before => (cursor.before, cursor.earlier),
+                Side::After => (cursor.after, cursor.later),
+                Side::Nearest => nearer(&cursor, time),
             };
-            *head = match found {
-                Some(at) if self.is_near(at, time) => self.sorted.rows[at as usize],
-                _ => NO_ROW,
-            };
+            let is_near = self.bound.is_none_or(|bound| time.distance(at) <= bound);
+            *head = if is_near { found } else { NO_ROW };
         }
     }
 
-    fn is_near(&self, at: u32, time: T) -> bool {
-        self.bound
-            .is_none_or(|bound| time.distance(self.sorted.times[at as usize]) <= bound)
+    /// Moves a cursor to a time.
+    #[inline(never)]
+    fn advance<const OR_EQUAL: bool>(&self, cursor: &mut Cursor<T>, group: usize, time: T, side: Side) {
+        let Sorted { times, rows, .. } = self.sorted;
+        let (start, end) = (self.spans.starts[group], self.spans.starts[group + 1]);
+        let at = gallop(times, start, end, cursor.at, |other| {
+            if OR_EQUAL { other <= time } else { other < time }
+        });
+        *cursor = Cursor::unknown(at);
+        (cursor.earlier, cursor.later) = (T::LEAST, T::GREATEST);
+        if at > start {
+            cursor.earlier = times[at as usize - 1];
+            cursor.before = rows[at as usize - 1];
+        }
+        if at < end {
+            cursor.later = times[at as usize];
+            if side != Side::Before {
+                cursor.after = rows[last_of_run(times, at, end) as usize];
+            }
+        }
     }
 }
 
-/// Returns the last position before `at`, where the group has one.
+/// Returns the last of the positions at the same time as `at`.
 #[inline(always)]
-fn before(span: Span, at: u32) -> Option<u32> {
-    (at > span.start).then(|| at - 1)
-}
-
-/// Returns the last of the positions at the same time as `at`, where that is in the group.
-#[inline(always)]
-fn last_of_run<T: Time>(times: &[T], span: Span, at: u32) -> Option<u32> {
-    if at >= span.end {
-        return None;
-    }
+fn last_of_run<T: Time>(times: &[T], at: u32, end: u32) -> u32 {
     let time = times[at as usize];
     let next = at + 1;
-    if next == span.end || times[next as usize] != time {
-        return Some(at);
+    if next == end || times[next as usize] != time {
+        return at;
     }
-    Some(gallop(times, Span { at: next, ..span }, |other| other <= time) - 1)
+    gallop(times, next, end, next, |other| other <= time) - 1
 }
 
-/// Returns the nearer of the position before `at` and the last of the times at `at`.
+/// Returns the nearer of a cursor's two rows and its time; of two equally near the earlier.
 #[inline(always)]
-fn nearest<T: Time>(times: &[T], span: Span, at: u32, time: T) -> Option<u32> {
-    let (earlier, later) = (before(span, at), last_of_run(times, span, at));
-    let distance = |at: u32| time.distance(times[at as usize]);
-    match (earlier, later) {
-        (Some(earlier), Some(later)) if distance(later) < distance(earlier) => Some(later),
-        (Some(earlier), _) => Some(earlier),
-        (None, later) => later,
+fn nearer<T: Time>(cursor: &Cursor<T>, time: T) -> (RowId, T) {
+    let (before, after) = ((cursor.before, cursor.earlier), (cursor.after, cursor.later));
+    match (cursor.before, cursor.after) {
+        (_, NO_ROW) => before,
+        (NO_ROW, _) => after,
+        _ if time.distance(cursor.later) < time.distance(cursor.earlier) => after,
+        _ => before,
     }
 }
 
 /// Returns the first position of a span whose time does not pass `is_before`, or its end; all
-/// times that pass come before those that do not. Starts at `span.at`, wherever that is.
+/// times that pass come before those that do not. Starts at `at`, wherever that is.
 #[inline(always)]
-fn gallop<T: Copy>(times: &[T], span: Span, is_before: impl Fn(T) -> bool) -> u32 {
-    let Span { start, end, at } = span;
+fn gallop<T: Copy>(times: &[T], start: u32, end: u32, at: u32, is_before: impl Fn(T) -> bool) -> u32 {
     let at = at.clamp(start, end);
     let mut step = 1;
     let (mut low, mut high);
@@ -247,31 +280,19 @@ fn gallop<T: Copy>(times: &[T], span: Span, is_before: impl Fn(T) -> bool) -> u3
 
 #[cfg(test)]
 mod tests {
-    use super::{Span, gallop};
+    use super::gallop;
 
     #[test]
     fn gallops_from_anywhere_to_the_same_place() {
         let times = [9, 9, 0, 2, 2, 5, 7, 7, 7, 8, 1, 1];
         for bound in -1..11 {
-            let expected = 2 + times[2..10].partition_point(|time| *time < bound) as u32;
+            let before = times[2..10].iter().filter(|time| **time < bound).count();
+            let expected = 2 + u32::try_from(before).unwrap();
             for at in 0..14 {
-                let span = Span {
-                    start: 2,
-                    end: 10,
-                    at,
-                };
-                assert_eq!(
-                    gallop(&times, span, |time| time < bound),
-                    expected,
-                    "{bound} from {at}"
-                );
+                let found = gallop(&times, 2, 10, at, |time| time < bound);
+                assert_eq!(found, expected, "{bound} from {at}");
             }
         }
-        let empty = Span {
-            start: 3,
-            end: 3,
-            at: 0,
-        };
-        assert_eq!(gallop(&times, empty, |_| true), 3);
+        assert_eq!(gallop(&times, 3, 3, 0, |_| true), 3);
     }
 }

@@ -22,6 +22,9 @@ pub(super) trait Time: ArrowNativeType {
     /// How far two times are apart.
     type Distance: Copy + PartialOrd;
 
+    const LEAST: Self;
+    const GREATEST: Self;
+
     /// Reads a decoded column whose class is this number's. What stands under a NULL may be anything.
     fn read(column: &ArrayRef) -> ScalarBuffer<Self>;
 
@@ -71,6 +74,8 @@ fn native<N: ArrowNativeType>(column: &ArrayRef) -> ScalarBuffer<N> {
 
 impl Time for i64 {
     type Distance = u64;
+    const LEAST: Self = Self::MIN;
+    const GREATEST: Self = Self::MAX;
 
     fn read(column: &ArrayRef) -> ScalarBuffer<Self> {
         use DataType as T;
@@ -103,6 +108,8 @@ impl Time for i64 {
 
 impl Time for i128 {
     type Distance = u128;
+    const LEAST: Self = Self::MIN;
+    const GREATEST: Self = Self::MAX;
 
     fn read(column: &ArrayRef) -> ScalarBuffer<Self> {
         native(column)
@@ -119,6 +126,8 @@ impl Time for i128 {
 
 impl Time for f64 {
     type Distance = f64;
+    const LEAST: Self = Self::NEG_INFINITY;
+    const GREATEST: Self = Self::INFINITY;
 
     fn read(column: &ArrayRef) -> ScalarBuffer<Self> {
         match column.data_type() {

@@ -1,7 +1,7 @@
 //! A marked join taken apart: which sides its times come from, what is a key, what is left to judge.
 
 use arrow_schema::DataType;
-use datafusion_common::{DataFusionError, JoinType, NullEquality, Result, ScalarValue};
+use datafusion_common::{JoinType, NullEquality, Result, ScalarValue};
 use datafusion_expr::type_coercion::binary::comparison_coercion;
 use datafusion_expr::utils::find_valid_equijoin_key_pair;
 use datafusion_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Join, Operator};
