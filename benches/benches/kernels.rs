@@ -6,12 +6,14 @@
 
 use std::hint::black_box;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringViewArray};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fletching_benches::{Keys, payload, probe_keys};
 use fletching_kernels::{
-    BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarFinder, StarKind, StarProbe, StarRows, gather,
-    star_join,
+    AsOfIndex, AsOfOp, BuildOptions, KernelError, KeyIndex, NO_ROW, StarArm, StarFinder, StarKind, StarProbe,
+    StarRows, gather, star_join,
 };
 
 /// The program's own allocator, so that the figures are the program's too.
@@ -131,5 +133,48 @@ fn star(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, index_build, locate, gather_columns, star);
+/// Symbols and times of rows in the order of time.
+fn ticks(rows: i64, symbols: i64, step: i64) -> (ArrayRef, ArrayRef) {
+    // A multiplier of Knuth's: rows next to one another have symbols far apart.
+    let symbol = |row: i64| row.wrapping_mul(2_654_435_761) % symbols;
+    let names = StringViewArray::from_iter_values((0..rows).map(|row| format!("SYM{}", symbol(row))));
+    let times = Int64Array::from_iter_values((0..rows).map(|row| row * step));
+    (Arc::new(names), Arc::new(times))
+}
+
+fn as_of(c: &mut Criterion) {
+    const QUOTES: i64 = 2_000_000;
+    let (symbols, times) = ticks(QUOTES, 1000, 15);
+    let options = BuildOptions::default();
+    let build = || AsOfIndex::build(black_box(std::slice::from_ref(&symbols)), &times, &options).unwrap();
+    let mut group = c.benchmark_group("as_of/build");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(QUOTES.unsigned_abs()));
+    group.bench_function(format!("text/table={QUOTES}/keys=1000"), |b| b.iter(build));
+    group.finish();
+
+    let index = build();
+    let (symbols, times) = ticks(2_000_000, 1000, 15);
+    let bid: ArrayRef = Arc::clone(&times);
+    let mut group = c.benchmark_group("as_of/locate");
+    for batch in [8192, 65_536_usize] {
+        group.throughput(Throughput::Elements(batch as u64));
+        for (name, op) in [("before", AsOfOp::AtOrBefore), ("nearest", AsOfOp::Nearest)] {
+            let id = format!("text/table={QUOTES}/keys=1000/{name}/batch={batch}");
+            let (mut heads, mut at) = (Vec::new(), 0);
+            group.bench_function(id, |b| {
+                b.iter(|| {
+                    at = (at + batch) % (2_000_000 - batch);
+                    let keys = [symbols.slice(at, batch)];
+                    index
+                        .locate(&keys, &times.slice(at, batch), &op.into(), &mut heads)
+                        .unwrap();
+                    black_box(gather(&bid, &heads).unwrap())
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, index_build, locate, gather_columns, star, as_of);
 criterion_main!(benches);

@@ -17,6 +17,15 @@ def taken(join):
     return pairs
 
 
+def times(join):
+    """Returns an as-of join's times and the comparison between them, the stream's first; or None."""
+    return tuple(join["as_of"].split()) if join.get("as_of") else None
+
+
+# Where the match of an as-of join lies, and whether it may be at the same time.
+SIDES = {">=": ("backward", True), ">": ("backward", False), "<=": ("forward", True), "<": ("forward", False)}
+
+
 def threshold(query):
     """Returns column and number of the filter `column > number`, or None."""
     if not query["filter"]:
@@ -30,6 +39,7 @@ def stream_columns(query):
     columns = list(query["select"])
     for join in query["join"]:
         columns += [left for left, _ in keys(join) if left not in columns]
+        columns += [left for left in (times(join) or ())[:1] if left not in columns]
     return columns
 
 

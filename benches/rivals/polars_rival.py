@@ -18,6 +18,9 @@ def enrich(query, stream, tables):
         column, number = filtered
         lazy = lazy.filter(pl.col(column) > number)
     for join in query["join"]:
+        if plan.times(join):
+            lazy = join_asof(lazy, join, tables[join["table"]])
+            continue
         pairs = plan.keys(join)
         right = tables[join["table"]].select(
             [pl.col(key).alias(f"{key}__key") for _, key in pairs]
@@ -33,6 +36,32 @@ def enrich(query, stream, tables):
         pl.col(f"{alias}__taken").alias(alias) for join in query["join"] for _, alias in plan.taken(join)
     ]
     return lazy.select([pl.col(column) for column in query["select"]] + taken)
+
+
+def join_asof(lazy, join, table):
+    """Both sides come in the order of time, which it needs and is told rather than made to check."""
+    left_time, comparison, right_time = plan.times(join)
+    strategy, allow_exact_matches = plan.SIDES[comparison]
+    pairs = plan.keys(join)
+    right = table.select(
+        [pl.col(right_time).alias(f"{right_time}__time")]
+        + [pl.col(key).alias(f"{key}__key") for _, key in pairs]
+        + [pl.col(name).alias(f"{alias}__taken") for name, alias in plan.taken(join)]
+    ).set_sorted(f"{right_time}__time")
+    joined = lazy.set_sorted(left_time).join_asof(
+        right,
+        left_on=left_time,
+        right_on=f"{right_time}__time",
+        by_left=[left for left, _ in pairs],
+        by_right=[f"{key}__key" for _, key in pairs],
+        strategy=strategy,
+        allow_exact_matches=allow_exact_matches,
+        check_sortedness=False,
+        coalesce=False,
+    )
+    if join["kind"] == "inner":
+        joined = joined.filter(pl.col(f"{right_time}__time").is_not_null())
+    return joined.drop([f"{right_time}__time"] + [f"{key}__key" for _, key in pairs], strict=False)
 
 
 class Polars(Rival):

@@ -250,7 +250,8 @@ fn errors_have_a_place_and_a_hint() {
         ),
         (
             "SELECT 1 FROM trades t JOIN users FOR SYSTEM_TIME AS OF t.ts u ON t.user_id = u.id",
-            "FOR SYSTEM_TIME AS OF is not supported (line 1, column 35); leave it out to read each table's current version",
+            "table users keeps no versions (line 1, column 39); create it with a PRIMARY KEY and WITH ('versioned' = \
+             'true', version = 'column'); or say ASOF JOIN … MATCH_CONDITION (…), which takes any table",
         ),
         (
             "CREATE STREAM s (a INT) WITH (conector = 'memory')",

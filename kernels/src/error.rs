@@ -30,6 +30,14 @@ pub enum KernelError {
         /// Its type.
         data_type: DataType,
     },
+    /// A time column has a type without an order in time.
+    #[error(
+        "the time column has type {data_type}, which is no time; cast it to an integer, a date, a timestamp, a decimal of up to 38 digits or a float"
+    )]
+    UnsupportedTimeType {
+        /// Its type.
+        data_type: DataType,
+    },
     /// A probe key column has another type than the indexed one.
     #[error(
         "key column {position} must have type {expected} (or another encoding of it), found {found}; cast the probe side"
@@ -157,6 +165,7 @@ impl KernelError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnsupportedKeyType { .. } => "unsupported_key_type",
+            Self::UnsupportedTimeType { .. } => "unsupported_time_type",
             Self::KeyTypeMismatch { .. } => "key_type_mismatch",
             Self::KeyCount { .. } => "key_count",
             Self::TooManyRows { .. } => "too_many_rows",
@@ -182,7 +191,9 @@ impl KernelError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::UnsupportedKeyType { .. } | Self::NullKey { .. } => ErrorClass::User,
+            Self::UnsupportedKeyType { .. } | Self::UnsupportedTimeType { .. } | Self::NullKey { .. } => {
+                ErrorClass::User
+            }
             Self::TooManyRows { .. } => ErrorClass::Resource,
             Self::Arrow(ArrowError::OffsetOverflowError(_) | ArrowError::MemoryError(_)) => {
                 ErrorClass::Resource

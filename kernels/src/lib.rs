@@ -1,4 +1,4 @@
-//! The columnar kernels of Fletching: keys, index, join pairs, gather, star join.
+//! The columnar kernels of Fletching: keys, index, as-of index, join pairs, gather, star join.
 //!
 //! A stream-table join is three steps over Arrow columns, and each step is one module here:
 //!
@@ -9,8 +9,10 @@
 //!  pairs         ──► gather::gather           ──►  output columns           (NO_ROW becomes NULL)
 //! ```
 //!
-//! [`star`] runs the middle two steps over several tables before anything is gathered. A table that
-//! changes is a [`live::LiveTable`], whose snapshots locate and gather as an index and columns do.
+//! [`star`] runs the middle two steps over several tables before anything is gathered. An
+//! [`AsOfIndex`] stands in a `KeyIndex`'s place where time decides which of a key's rows matches. A
+//! table that changes is a [`live::LiveTable`], whose snapshots locate and gather as an index and
+//! columns do.
 //!
 //! Nothing here does I/O, reads a clock, spawns a task or knows SQL. Results depend on the
 //! input alone: hash seeds are random per index, but they never change an answer or an order.
@@ -41,6 +43,7 @@
 //! # Ok::<(), KernelError>(())
 //! ```
 
+pub mod asof;
 mod compare;
 pub mod error;
 pub mod gather;
@@ -51,6 +54,7 @@ pub mod live;
 mod prefetch;
 pub mod star;
 
+pub use asof::{AsOfCondition, AsOfIndex, AsOfOp, AsOfTolerance};
 pub use compare::{Comparison, positions_where};
 pub use error::KernelError;
 pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};

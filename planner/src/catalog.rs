@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::{DataFusionError, Result, TableReference, not_impl_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, TableReference, not_impl_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
 
+use crate::as_of::{MARKER, marker};
 use crate::error::{SqlError, SqlErrorKind, nearest};
 use crate::functions::Functions;
 use crate::statement::RelationKind;
@@ -24,6 +25,19 @@ pub struct Relation {
     pub source: Arc<dyn TableSource>,
     /// The columns of its primary key; empty where there is none.
     pub primary_key: Vec<String>,
+    /// Where its rows are versions of their keys: how they are told apart.
+    pub versions: Option<Versions>,
+}
+
+/// How the rows of a versioned table are in time: each is valid from its version until the next
+/// of its primary key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Versions {
+    /// The column that says from when a row is valid.
+    pub column: String,
+    /// How far back from the newest version the history is complete: an interval, or a number where
+    /// versions are numbers.
+    pub retention: Option<ScalarValue>,
 }
 
 impl fmt::Debug for Relation {
@@ -32,6 +46,7 @@ impl fmt::Debug for Relation {
             .field("kind", &self.kind)
             .field("schema", &self.source.schema())
             .field("primary_key", &self.primary_key)
+            .field("versions", &self.versions)
             .finish_non_exhaustive()
     }
 }
@@ -195,6 +210,9 @@ impl ContextProvider for Names<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == MARKER {
+            return Some(marker());
+        }
         self.functions.scalar(name)
     }
 

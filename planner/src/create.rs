@@ -12,6 +12,7 @@ use sqlparser::ast::{
 
 use crate::error::{Location, SqlError, SqlErrorKind, Warning, WarningKind, nearest};
 use crate::locate::find_word;
+use crate::parse::is_word;
 use crate::planner::{Planning, normalize};
 use crate::statement::{CreateRelation, RelationKind, Statement, WithOption};
 
@@ -92,9 +93,20 @@ pub(crate) fn plan_view(planning: &mut Planning<'_>, view: &ast::CreateView) -> 
     Ok(Statement::CreateView {
         name,
         plan,
-        text: view.query.to_string(),
+        text: query_text(planning).unwrap_or_else(|| view.query.to_string()),
         or_replace: view.or_replace,
     })
+}
+
+/// Returns the query of a view as it was written, from after its `AS` on.
+fn query_text(planning: &Planning<'_>) -> Option<String> {
+    let parsed = planning.parsed();
+    let at = parsed
+        .tokens
+        .iter()
+        .position(|token| is_word(&token.token, "AS"))?;
+    let text = parsed.text_from(at + 1);
+    (!text.is_empty()).then(|| text.to_string())
 }
 
 /// Fails on parts of CREATE TABLE that mean nothing here.

@@ -11,6 +11,7 @@
 //! DataFusion's [`LogicalPlan`](datafusion_expr::LogicalPlan) is the relational tree; what is our
 //! own in it is [`LookupJoinNode`].
 
+mod as_of;
 mod catalog;
 mod change;
 mod checked;
@@ -25,13 +26,14 @@ mod place;
 mod planner;
 mod refuse;
 mod rewrite;
+mod slice;
 mod statement;
 mod warnings;
 
-pub use catalog::{Catalog, Relation, ViewSource};
+pub use catalog::{Catalog, Relation, Versions, ViewSource};
 pub use error::{Location, SqlError, SqlErrorKind, Warning, WarningKind};
 pub use functions::Functions;
-pub use lookup::{LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
+pub use lookup::{AsOfTimes, LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
 pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
 pub use rewrite::plain_name;

@@ -6,9 +6,11 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
+use crate::as_of::spell_as_of;
 use crate::dialect::FletchingDialect;
 use crate::error::{Location, SqlError, SqlErrorKind, nearest};
 use crate::refuse;
+use crate::slice::{offset_of, slice};
 use crate::statement::{RelationKind, ShowKind};
 
 /// How deep expressions and queries may nest.
@@ -26,6 +28,18 @@ impl ParsedStatement {
     /// Returns the statement's own text, without its semicolon.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the text from a token on, as it was written.
+    pub(crate) fn text_from(&self, token: usize) -> &str {
+        let (Some(first), Some(from)) = (self.tokens.first(), self.tokens.get(token)) else {
+            return "";
+        };
+        let (first, from) = (first.span.start, from.span.start);
+        let is_same_line = first.line == from.line;
+        let column = from.column - if is_same_line { first.column - 1 } else { 0 };
+        let at = offset_of(&self.text, from.line - first.line + 1, column);
+        self.text.get(at..).unwrap_or("")
     }
 
     /// Says whether the statement gives rows back rather than changing something.
@@ -101,27 +115,11 @@ pub fn parse(script: &str) -> Result<Vec<ParsedStatement>, SqlError> {
             continue;
         };
         let text = slice(script, first.span.start, last.span.end);
-        let ast = StatementParser::new(&dialect, tokens.clone()).parse()?;
+        let ast = StatementParser::new(&dialect, spell_as_of(&tokens)?).parse()?;
         refuse::check(&ast, &tokens)?;
         statements.push(ParsedStatement { ast, tokens, text });
     }
     Ok(statements)
-}
-
-/// Cuts the text between two places, the second exclusive.
-fn slice(script: &str, start: sqlparser::tokenizer::Location, end: sqlparser::tokenizer::Location) -> String {
-    let offset = |line: u64, column: u64| {
-        let mut at = 0;
-        let mut lines = script.split_inclusive('\n');
-        for _ in 1..line {
-            at += lines.next().map_or(0, str::len);
-        }
-        let rest = lines.next().unwrap_or("");
-        let skip = usize::try_from(column.saturating_sub(1)).unwrap_or(usize::MAX);
-        at + rest.char_indices().nth(skip).map_or(rest.len(), |(byte, _)| byte)
-    };
-    let (from, to) = (offset(start.line, start.column), offset(end.line, end.column));
-    script.get(from..to).unwrap_or(script).trim_end().to_string()
 }
 
 /// Says whether a token is this unquoted word, in any case.
@@ -353,7 +351,10 @@ impl<'a> StatementParser<'a> {
         .at(Location::from_parser(token.span.start), &text);
         match text.to_uppercase().as_str() {
             "EMIT" => error.hint("EMIT belongs to continuous queries, which this version does not run"),
-            "ASOF" => error.hint("as-of joins are not supported in this version"),
+            "ASOF" => error.hint("say ASOF JOIN, or ASOF LEFT JOIN to keep rows without a match"),
+            "FOR" => {
+                error.hint("the time comes before the alias: JOIN r FOR SYSTEM_TIME AS OF t.ts AS x ON …")
+            }
             _ => error,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion_common::alias::AliasGenerator;
 use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{DataFusionError, Result as PlanResult, plan_datafusion_err};
 use datafusion_expr::dml::InsertOp;
 use datafusion_expr::planner::ExprPlanner;
@@ -12,11 +13,14 @@ use datafusion_expr::registry::FunctionRegistry;
 use datafusion_expr::{
     AggregateUDF, DmlStatement, HigherOrderUDF, LogicalPlan, ScalarUDF, WindowUDF, WriteOp,
 };
-use datafusion_optimizer::{Analyzer, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule};
+use datafusion_optimizer::{
+    Analyzer, AnalyzerRule, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule,
+};
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use sqlparser::ast::{self, ObjectName};
 
-use crate::catalog::{Catalog, Names};
+use crate::as_of::{PlanAsOfJoins, mark_joins};
+use crate::catalog::{Catalog, Names, Relation};
 use crate::checked::CheckArithmetic;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::functions::Functions;
@@ -253,6 +257,7 @@ impl<'a> Planning<'a> {
 
     /// Plans SQL before optimisation.
     pub(crate) fn logical(&self, mut statement: ast::Statement) -> Result<LogicalPlan, SqlError> {
+        mark_joins(&mut statement).map_err(|error| self.placed(error))?;
         rewrite(&mut statement);
         self.sql_to_rel()
             .sql_statement_to_plan(statement)
@@ -271,14 +276,15 @@ impl<'a> Planning<'a> {
     /// Checks types, then optimises; joins with tables become lookup joins on the way.
     pub(crate) fn optimize(&mut self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
         let relations = self.names.used();
-        let analyzed = self.analyze(plan).map_err(|error| self.place(error))?;
+        let context = PlanningContext::new(self.names.config, Arc::clone(self.functions));
+        let typed = self.settle_types(plan).map_err(|error| self.place(error))?;
+        let meaning = warnings::outer_joins_undone(&typed, &context).map_err(|error| self.place(error))?;
+        let analyzed = self.analyze(typed).map_err(|error| self.place(error))?;
         let tables: BTreeMap<_, _> = relations
             .iter()
             .filter(|(_, relation)| relation.kind == RelationKind::Table)
             .map(|(name, relation)| (name.clone(), relation.primary_key.clone()))
             .collect();
-        let context = PlanningContext::new(self.names.config, Arc::clone(self.functions));
-        let meaning = warnings::outer_joins_undone(&analyzed, &context).map_err(|error| self.place(error))?;
         let optimized = optimizer(tables)
             .optimize(analyzed, &context, |_, _| {})
             .map_err(|error| self.place(error))?;
@@ -290,9 +296,16 @@ impl<'a> Planning<'a> {
         Ok(optimized)
     }
 
+    fn settle_types(&self, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+        Analyzer::new().execute_and_check(plan, self.names.config, |_, _| {})
+    }
+
+    /// Does what needs settled types and must come before any rule of the optimizer.
     fn analyze(&self, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
-        let mut rules = Analyzer::new().rules;
-        rules.push(Arc::new(CheckArithmetic));
+        let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+            Arc::new(PlanAsOfJoins::new(self.relations_of(&plan)?)),
+            Arc::new(CheckArithmetic),
+        ];
         Analyzer::with_rules(rules).execute_and_check(plan, self.names.config, |_, _| {})
     }
 
@@ -301,6 +314,23 @@ impl<'a> Planning<'a> {
         self.names
             .relation(name)
             .map_err(|error| self.place(DataFusionError::External(Box::new(error))))
+    }
+
+    /// Returns the relations that a plan scans, those of views included, which are not looked up by name.
+    fn relations_of(&self, plan: &LogicalPlan) -> PlanResult<BTreeMap<String, Relation>> {
+        let mut relations = self.names.used();
+        plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan
+                && !relations.contains_key(scan.table_name.table())
+            {
+                // What cannot be looked up, such as a function's rows, is no table either.
+                let name = scan.table_name.table();
+                let found = self.names.catalog.relation(name).ok().flatten();
+                relations.extend(found.map(|relation| (name.to_string(), relation)));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(relations)
     }
 
     /// Normalises the name of a relation; there is one namespace, without schemas.

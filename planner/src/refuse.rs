@@ -58,7 +58,6 @@ impl Visitor for Silent {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Found> {
         let TableFactor::Table {
             with_hints,
-            version,
             with_ordinality,
             partitions,
             json_path,
@@ -69,13 +68,6 @@ impl Visitor for Silent {
         else {
             return ControlFlow::Continue(());
         };
-        if version.is_some() {
-            return ControlFlow::Break((
-                "FOR SYSTEM_TIME AS OF",
-                "FOR",
-                "leave it out to read each table's current version",
-            ));
-        }
         if !with_hints.is_empty() || !index_hints.is_empty() {
             return ControlFlow::Break(("a table hint", "WITH", ""));
         }
@@ -97,7 +89,6 @@ impl Visitor for Silent {
 
 fn check_join(operator: &JoinOperator) -> ControlFlow<Found> {
     match operator {
-        JoinOperator::AsOf { .. } => ControlFlow::Break(("ASOF JOIN", "ASOF", "")),
         JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => merged(constraint, "RIGHT"),
         JoinOperator::FullOuter(constraint) => merged(constraint, "FULL"),
         _ => ControlFlow::Continue(()),

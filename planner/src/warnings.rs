@@ -57,8 +57,8 @@ fn outer_joins(plan: &LogicalPlan) -> Result<Vec<(JoinType, String)>> {
     Ok(found)
 }
 
-/// Warns of joins without keys, streams joined without a bound on time, key casts, and outer
-/// joins that must see the whole table.
+/// Warns of joins without keys, streams joined without a bound on time, casts of keys and times,
+/// and outer joins that must see the whole table.
 pub(crate) fn of_joins(plan: &LogicalPlan, relations: &BTreeMap<String, Relation>) -> Result<Vec<Warning>> {
     let mut warnings = Vec::new();
     plan.apply_with_subqueries(|plan| {
@@ -111,7 +111,9 @@ fn of_lookup(
 ) -> Result<()> {
     for (at, arm) in node.arms.iter().enumerate() {
         let probe_schema = node.schema_of(at)?;
-        for (probe, table) in &arm.keys {
+        let times = arm.as_of.iter().map(|times| ("time", &times.probe, &times.table));
+        let keys = arm.keys.iter().map(|(probe, table)| ("key", probe, table));
+        for (what, probe, table) in keys.chain(times) {
             let (from_probe, to_probe) = cast_types(probe, &probe_schema)?;
             let (from_table, to_table) = cast_types(table, arm.table.schema().as_ref())?;
             let is_cast = |from: &DataType, to: &DataType| !crate::lookup::same_values(from, to);
@@ -119,13 +121,23 @@ fn of_lookup(
                 warnings.push(Warning::new(
                     WarningKind::KeyCast,
                     format!(
-                        "the key {} = {} compares {from_probe} with {from_table}, both as {to_probe}; \
+                        "the {what} {} = {} compares {from_probe} with {from_table}, both as {to_probe}; \
                          declare both columns alike to spare the cast",
                         uncast(probe),
                         uncast(table)
                     ),
                 ));
             }
+        }
+        if arm.as_of.is_some() && arm.keys.is_empty() {
+            warnings.push(Warning::new(
+                WarningKind::JoinWithoutKey,
+                format!(
+                    "the as-of join with {} has no equality key: each row matches the nearest of all rows; \
+                     add a condition such as a.id = b.id if that is not meant",
+                    side_name(&arm.table)
+                ),
+            ));
         }
         if matches!(arm.kind, JoinKind::Right | JoinKind::Full) && reads_stream(&node.probe, relations)? {
             warnings.push(Warning::new(

@@ -13,7 +13,7 @@ const FOLDER_VARIABLE: &str = "FLETCHING_BENCH_DIR";
 const REQUIREMENTS: &str = include_str!("../../../benches/rivals/requirements.txt");
 
 /// The scripts; `NAME_rival.py` is the rival `NAME`.
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("protocol.py", include_str!("../../../benches/rivals/protocol.py")),
     ("plan.py", include_str!("../../../benches/rivals/plan.py")),
     (
@@ -23,6 +23,10 @@ const SCRIPTS: [(&str, &str); 7] = [
     (
         "polars_rival.py",
         include_str!("../../../benches/rivals/polars_rival.py"),
+    ),
+    (
+        "pandas_rival.py",
+        include_str!("../../../benches/rivals/pandas_rival.py"),
     ),
     (
         "datafusion_rival.py",

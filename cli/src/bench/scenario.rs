@@ -13,7 +13,7 @@ use super::fault::{Fault, Result};
 use super::variables::Variables;
 
 /// The files of `benches/scenarios`, in the order they are listed.
-const EMBEDDED: [(&str, &str); 8] = [
+const EMBEDDED: [(&str, &str); 9] = [
     ("seed", include_str!("../../../benches/scenarios/seed.toml")),
     ("trades", include_str!("../../../benches/scenarios/trades.toml")),
     (
@@ -34,6 +34,7 @@ const EMBEDDED: [(&str, &str); 8] = [
         "prepared-latency",
         include_str!("../../../benches/scenarios/prepared-latency.toml"),
     ),
+    ("as-of", include_str!("../../../benches/scenarios/as-of.toml")),
 ];
 
 /// A file of scenarios: a title and the cases it makes.
@@ -137,6 +138,8 @@ pub(super) struct Join {
     pub(super) kind: String,
     /// `stream_column = table_column AND …`.
     pub(super) on: String,
+    /// `stream_column >= table_column`, with any inequality: of an as-of join, the times.
+    pub(super) as_of: Option<String>,
     /// The table's columns that come out: `column`, or `column AS name`.
     pub(super) take: Vec<String>,
 }

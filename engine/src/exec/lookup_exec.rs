@@ -11,18 +11,22 @@ use datafusion::error::Result as PlanResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+};
 use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    Partitioning, PhysicalExpr, PlanProperties, ReplaceChildrenOptions,
+    Partitioning, PhysicalExpr, PlanProperties, ReplaceChildrenOptions, collect_partitioned,
 };
-use futures::{StreamExt, stream};
-use parking_lot::Mutex;
+use fletching_planner::SqlError;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::OnceCell;
 
 use crate::error::Error;
 use crate::operator::{LookupJoin, PinnedTables};
+use crate::table::TableSnapshot;
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
 const FIRST_SLICE_ROWS: usize = 256;
@@ -30,6 +34,8 @@ const FIRST_SLICE_ROWS: usize = 256;
 /// Runs a [`LookupJoin`] over each partition of its input.
 pub(crate) struct LookupJoinExec {
     input: Arc<dyn ExecutionPlan>,
+    /// What as-of arms look up that is no table: each is collected once a run.
+    collected: Vec<Arc<dyn ExecutionPlan>>,
     join: Arc<LookupJoin>,
     cancelled: Arc<AtomicBool>,
     properties: Arc<PlanProperties>,
@@ -41,7 +47,7 @@ pub(crate) struct LookupJoinExec {
 /// What the partitions of one run share.
 #[derive(Debug)]
 struct Run {
-    pinned: Mutex<Option<Arc<PinnedTables>>>,
+    pinned: OnceCell<Arc<PinnedTables>>,
     /// Partitions still probing; the last one hands over what the table owes.
     probing: AtomicUsize,
 }
@@ -49,6 +55,7 @@ struct Run {
 impl LookupJoinExec {
     pub(crate) fn new(
         input: Arc<dyn ExecutionPlan>,
+        collected: Vec<Arc<dyn ExecutionPlan>>,
         join: Arc<LookupJoin>,
         cancelled: Arc<AtomicBool>,
     ) -> Self {
@@ -65,11 +72,12 @@ impl LookupJoinExec {
             input.boundedness(),
         ));
         let run = Arc::new(Run {
-            pinned: Mutex::new(None),
+            pinned: OnceCell::new(),
             probing: AtomicUsize::new(partitions),
         });
         Self {
             input,
+            collected,
             join,
             cancelled,
             properties,
@@ -87,18 +95,56 @@ impl LookupJoinExec {
         &self.join
     }
 
-    /// Takes one version of each table for the whole run.
-    fn pinned(&self) -> Result<Arc<PinnedTables>, Error> {
-        let mut pinned = self.run.pinned.lock();
-        match &*pinned {
-            Some(pinned) => Ok(Arc::clone(pinned)),
-            None => {
-                let fresh = Arc::new(self.join.pin()?);
-                *pinned = Some(Arc::clone(&fresh));
-                Ok(fresh)
-            }
-        }
+    /// Says whether it looks up nothing but tables.
+    pub(crate) fn has_only_tables(&self) -> bool {
+        self.collected.is_empty()
     }
+}
+
+impl Run {
+    /// Takes one version of each table for the whole run, where the tables are all there is.
+    fn pin_tables(&self, join: &LookupJoin) -> Result<(), Error> {
+        if self.pinned.initialized() {
+            return Ok(());
+        }
+        // Whoever was first meanwhile is right.
+        let _ = self.pinned.set(Arc::new(join.pin(&[])?));
+        Ok(())
+    }
+
+    /// Takes one version of each table, and the rows of everything else, for the whole run.
+    async fn pin(
+        &self,
+        join: &LookupJoin,
+        collected: &[Arc<dyn ExecutionPlan>],
+        context: &Arc<TaskContext>,
+    ) -> Result<Arc<PinnedTables>, Error> {
+        let pin = || async {
+            let mut rows = Vec::with_capacity(collected.len());
+            for plan in collected {
+                rows.push(collect_rows(plan, context).await?);
+            }
+            Ok(Arc::new(join.pin(&rows)?))
+        };
+        self.pinned.get_or_try_init(pin).await.cloned()
+    }
+}
+
+/// Collects the rows of a plan, partition after partition, so that they keep their order.
+async fn collect_rows(
+    plan: &Arc<dyn ExecutionPlan>,
+    context: &Arc<TaskContext>,
+) -> Result<Arc<TableSnapshot>, Error> {
+    const NAME: &str = "on the right of an as-of join";
+    if plan.boundedness().is_unbounded() {
+        let what = "the right side of an as-of join never ends";
+        let hint = "make a TABLE of it, or take a bounded part of it";
+        return Err(Error::Sql(SqlError::unsupported(what).hint(hint)));
+    }
+    let parts = collect_partitioned(Arc::clone(plan), Arc::clone(context)).await?;
+    let batches = parts.into_iter().flatten().filter(|batch| batch.num_rows() > 0);
+    let rows = TableSnapshot::try_new(plan.schema(), batches.collect(), 0, NAME)?;
+    Ok(Arc::new(rows))
 }
 
 impl fmt::Debug for LookupJoinExec {
@@ -130,7 +176,8 @@ impl EmbeddedProjection for LookupJoinExec {
             Some(columns) => Arc::new(self.join.project(&columns)?),
             None => Arc::clone(&self.join),
         };
-        let mut exec = Self::new(Arc::clone(&self.input), join, Arc::clone(&self.cancelled));
+        let (input, collected) = (Arc::clone(&self.input), self.collected.clone());
+        let mut exec = Self::new(input, collected, join, Arc::clone(&self.cancelled));
         exec.projected = true;
         Ok(exec)
     }
@@ -146,12 +193,21 @@ impl ExecutionPlan for LookupJoinExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+        std::iter::once(&self.input).chain(&self.collected).collect()
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
         // The rows a table adds come last.
-        vec![!self.join.keeps_table_rows()]
+        let mut maintains = vec![false; 1 + self.collected.len()];
+        maintains[0] = !self.join.keeps_table_rows();
+        maintains
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        // What is collected must keep its order, which parting it anew would not.
+        let mut benefits = vec![false; 1 + self.collected.len()];
+        benefits[0] = true;
+        benefits
     }
 
     fn apply_expressions(
@@ -164,13 +220,15 @@ impl ExecutionPlan for LookupJoinExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        let Some(input) = children.pop() else {
+        let mut children = children.into_iter();
+        let Some(input) = children.next() else {
             return Ok(self);
         };
-        let mut exec = Self::new(input, Arc::clone(&self.join), Arc::clone(&self.cancelled));
+        let (join, cancelled) = (Arc::clone(&self.join), Arc::clone(&self.cancelled));
+        let mut exec = Self::new(input, children.collect(), join, cancelled);
         exec.projected = self.projected;
         Ok(Arc::new(exec))
     }
@@ -205,28 +263,31 @@ impl ExecutionPlan for LookupJoinExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
-        let slice_rows = if self.join.may_multiply(self.pinned()?.as_ref()) {
-            FIRST_SLICE_ROWS
-        } else {
-            usize::MAX
-        };
+        if self.has_only_tables() {
+            self.run.pin_tables(&self.join)?;
+        }
         let probing = Probing {
             input: self.input.execute(partition, Arc::clone(&context))?,
-            pinned: self.pinned()?,
             join: Arc::clone(&self.join),
             run: Arc::clone(&self.run),
             cancelled: Arc::clone(&self.cancelled),
             metrics: BaselineMetrics::new(&self.metrics, partition),
+            too_old: MetricBuilder::new(&self.metrics).counter("rows_too_old", partition),
             rows_max: context.session_config().batch_size(),
-            slice_rows,
+            slice_rows: usize::MAX,
             rest: None,
             ready: VecDeque::new(),
             ended: false,
         };
-        let batches = stream::try_unfold(probing, |mut probing| async move {
-            let next = probing.next().await?;
-            Ok(next.map(|batch| (batch, probing)))
-        });
+        let collected = self.collected.clone();
+        let batches = stream::once(async move { probing.begin(&collected, &context).await })
+            .map_ok(|probing| {
+                stream::try_unfold(probing, |(mut probing, pinned)| async move {
+                    let next = probing.next(&pinned).await?;
+                    Ok(next.map(|batch| (batch, (probing, pinned))))
+                })
+            })
+            .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }
@@ -239,11 +300,12 @@ impl ExecutionPlan for LookupJoinExec {
 /// ```
 struct Probing {
     input: SendableRecordBatchStream,
-    pinned: Arc<PinnedTables>,
     join: Arc<LookupJoin>,
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
     metrics: BaselineMetrics,
+    /// Counts the probe rows without history, when the last partition has ended.
+    too_old: Count,
     rows_max: usize,
     /// Probe rows joined at once: fewer where each gives many.
     slice_rows: usize,
@@ -253,7 +315,20 @@ struct Probing {
 }
 
 impl Probing {
-    async fn next(&mut self) -> PlanResult<Option<RecordBatch>> {
+    /// Waits for the rows to look up.
+    async fn begin(
+        mut self,
+        collected: &[Arc<dyn ExecutionPlan>],
+        context: &Arc<TaskContext>,
+    ) -> PlanResult<(Self, Arc<PinnedTables>)> {
+        let pinned = self.run.pin(&self.join, collected, context).await?;
+        if self.join.may_multiply(&pinned) {
+            self.slice_rows = FIRST_SLICE_ROWS;
+        }
+        Ok((self, pinned))
+    }
+
+    async fn next(&mut self, pinned: &PinnedTables) -> PlanResult<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 self.metrics.record_output(batch.num_rows());
@@ -263,19 +338,19 @@ impl Probing {
                 return Err(Error::Cancelled.into());
             }
             if let Some(batch) = self.rest.take() {
-                self.join_slice(&batch)?;
+                self.join_slice(pinned, &batch)?;
             } else if self.ended {
                 return Ok(None);
             } else {
                 match self.input.next().await.transpose()? {
                     Some(batch) => self.rest = Some(batch).filter(|batch| batch.num_rows() > 0),
-                    None => self.end()?,
+                    None => self.end(pinned)?,
                 }
             }
         }
     }
 
-    fn join_slice(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+    fn join_slice(&mut self, pinned: &PinnedTables, batch: &RecordBatch) -> Result<(), Error> {
         let _timer = self.metrics.elapsed_compute().clone();
         let _timer = _timer.timer();
         let rows = batch.num_rows().min(self.slice_rows);
@@ -284,16 +359,12 @@ impl Probing {
         }
         let ready = &mut self.ready;
         let mut given = 0;
-        self.join.join(
-            &self.pinned,
-            &batch.slice(0, rows),
-            self.rows_max,
-            &mut |joined| {
-                given += joined.num_rows();
-                ready.push_back(joined);
-                Ok(())
-            },
-        )?;
+        let slice = batch.slice(0, rows);
+        self.join.join(pinned, &slice, self.rows_max, &mut |joined| {
+            given += joined.num_rows();
+            ready.push_back(joined);
+            Ok(())
+        })?;
         if self.slice_rows != usize::MAX {
             // Aim at a few output batches a slice, so that a join that multiplies stays small.
             let factor = (given / rows).max(1);
@@ -302,11 +373,13 @@ impl Probing {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Error> {
+    fn end(&mut self, pinned: &PinnedTables) -> Result<(), Error> {
         self.ended = true;
         if self.run.probing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let too_old = pinned.rows_too_old.load(Ordering::Relaxed);
+            self.too_old.add(usize::try_from(too_old).unwrap_or(usize::MAX));
             let ready = &mut self.ready;
-            self.join.finish(&self.pinned, self.rows_max, &mut |owed| {
+            self.join.finish(pinned, self.rows_max, &mut |owed| {
                 ready.push_back(owed);
                 Ok(())
             })?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session as PlanSession, TableProvider};
 use datafusion::common::{DFSchema, internal_datafusion_err};
@@ -21,8 +21,8 @@ use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
 use super::lookup_exec::LookupJoinExec;
 use super::provider::TableRows;
 use super::table_lookup::show_filters;
-use crate::operator::{ArmSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
-use crate::table::{KeySpec, Table};
+use crate::operator::{ArmSource, ArmSpec, AsOfSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
+use crate::table::{KeySpec, TimeSpec};
 
 /// Makes a plan that can run.
 pub(crate) async fn plan_physical(
@@ -70,23 +70,31 @@ impl Binder<'_> {
         Ok(BoundExpr::try_new(physical, schema.as_arrow(), layout)?)
     }
 
-    fn arm(&self, node: &LookupJoinNode, at: usize, layout: &[OutputColumn]) -> PlanResult<ArmSpec> {
+    /// Binds an arm; `behind` is what it looks up, and which of that's columns the arm's plan gives.
+    fn arm(
+        &self,
+        node: &LookupJoinNode,
+        at: usize,
+        behind: &Behind,
+        layout: &[OutputColumn],
+    ) -> PlanResult<ArmSpec> {
         let arm = &node.arms[at];
-        let (table, columns) = bound_table(arm)?;
+        let columns = &behind.columns;
         let probe_schema = node.schema_of(at)?;
+        let of_table = |expr: &Expr| {
+            let physical = self.physical(expr, arm.table.schema())?;
+            over_table(physical, columns, &behind.schema)
+        };
+        let times = arm.as_of.iter().map(|times| &times.probe);
         let probe_keys = arm
             .keys
             .iter()
-            .map(|(probe, _)| self.bind(probe, &probe_schema, layout))
+            .map(|(probe, _)| probe)
+            .chain(times)
+            .map(|probe| self.bind(probe, &probe_schema, layout))
             .collect::<PlanResult<Vec<_>>>()?;
-        let table_keys = arm
-            .keys
-            .iter()
-            .map(|(_, key)| {
-                let physical = self.physical(key, arm.table.schema())?;
-                over_table(physical, &columns, table.schema())
-            })
-            .collect::<PlanResult<Vec<_>>>()?;
+        let table_keys = arm.keys.iter().map(|(_, key)| of_table(key));
+        let table_keys = table_keys.collect::<PlanResult<Vec<_>>>()?;
         let residual = match &arm.residual {
             None => None,
             Some(residual) => {
@@ -97,26 +105,59 @@ impl Binder<'_> {
                 Some(self.bind(residual, &node.residual_schema(at)?, &layout)?)
             }
         };
-        let key = KeySpec::new(table_keys, arm.null_equals_null);
+        let as_of = match &arm.as_of {
+            None => None,
+            Some(times) => Some(AsOfSpec {
+                time: TimeSpec::new(of_table(&times.table)?),
+                condition: times.condition,
+                retention: times.retention,
+                text: times.to_string().to_lowercase(),
+            }),
+        };
         Ok(ArmSpec {
-            table,
+            source: behind.source.clone(),
             kind: arm.kind,
             probe_keys,
-            key,
+            key: KeySpec::new(table_keys, arm.null_equals_null),
+            as_of,
             residual,
         })
     }
 }
 
-/// Finds the table behind an arm, and which of its columns the arm's plan gives.
-fn bound_table(arm: &LookupArm) -> PlanResult<(Arc<Table>, Vec<usize>)> {
-    let behind = arm_table(&arm.table)?;
-    let provider = source_as_provider(&behind.source)?;
-    let provider: &dyn TableProvider = provider.as_ref();
-    let table = provider
-        .downcast_ref::<TableRows>()
-        .ok_or_else(|| internal_datafusion_err!("{} is no table", behind.name))?;
-    Ok((Arc::clone(&table.0), behind.columns))
+/// What an arm looks its rows up in.
+struct Behind {
+    source: ArmSource,
+    schema: SchemaRef,
+    /// For each column of the arm's plan, the column there.
+    columns: Vec<usize>,
+}
+
+/// Finds the table behind an arm. There is none behind an as-of arm over anything else, whose rows
+/// are then collected: `collected` others are.
+fn behind(arm: &LookupArm, collected: usize) -> PlanResult<Behind> {
+    let found = arm_table(&arm.table);
+    if let Ok(known) = &found {
+        let provider = source_as_provider(&known.source)?;
+        let provider: &dyn TableProvider = provider.as_ref();
+        if let Some(TableRows(table)) = provider.downcast_ref::<TableRows>() {
+            return Ok(Behind {
+                source: ArmSource::Table(Arc::clone(table)),
+                schema: Arc::clone(table.schema()),
+                columns: known.columns.clone(),
+            });
+        }
+    }
+    if arm.as_of.is_none() {
+        let name = found?.name;
+        return Err(internal_datafusion_err!("{name} is no table"));
+    }
+    let schema = Arc::clone(arm.table.schema().inner());
+    Ok(Behind {
+        source: ArmSource::Collected(collected),
+        columns: (0..schema.fields().len()).collect(),
+        schema,
+    })
 }
 
 /// Rewrites an expression over an arm's columns into one over the whole table.
@@ -168,16 +209,16 @@ impl ExtensionPlanner for LookupJoinPlanner {
             .map(OutputColumn::Probe)
             .collect();
         let mut arms = Vec::with_capacity(node.arms.len());
-        for (at, arm) in node.arms.iter().enumerate() {
-            let spec = binder.arm(node, at, &layout)?;
-            arms.push(spec);
+        let mut collected = Vec::new();
+        for (at, (arm, input)) in node.arms.iter().zip(physical_inputs.iter().skip(1)).enumerate() {
+            let behind = behind(arm, collected.len())?;
+            if matches!(behind.source, ArmSource::Collected(_)) {
+                collected.push(Arc::clone(input));
+            }
+            arms.push(binder.arm(node, at, &behind, &layout)?);
             if arm.has_columns() {
-                let (_, columns) = bound_table(arm)?;
-                layout.extend(
-                    columns
-                        .into_iter()
-                        .map(|column| OutputColumn::Table { arm: at, column }),
-                );
+                let columns = behind.columns.into_iter();
+                layout.extend(columns.map(|column| OutputColumn::Table { arm: at, column }));
             }
         }
         if arms.iter().any(|arm| !arm.kind.emits_probe()) {
@@ -190,6 +231,7 @@ impl ExtensionPlanner for LookupJoinPlanner {
         let join = Arc::new(LookupJoin::new(arms, layout, schema, *tuning));
         Ok(Some(Arc::new(LookupJoinExec::new(
             Arc::clone(probe),
+            collected,
             join,
             Arc::clone(&self.cancelled),
         ))))

@@ -16,7 +16,7 @@ use super::table_lookup::{TableLookupExec, wanted_keys};
 use crate::error::Error;
 use crate::table::Table;
 
-/// A table's rows, as of when the plan is made.
+/// A table's rows, as of when the plan is made; of a versioned table the current ones.
 #[derive(Debug)]
 pub(crate) struct TableRows(pub(crate) Arc<Table>);
 
@@ -42,7 +42,7 @@ impl TableProvider for TableRows {
             let lookup = TableLookupExec::try_new(&self.0, keys, projection, threads)?;
             return Ok(Arc::new(lookup));
         }
-        let snapshot = self.0.snapshot()?;
+        let snapshot = self.0.current()?;
         let batch_rows = state.config().batch_size();
         let partitions = state.config().target_partitions().max(1);
         let pieces: Vec<_> = snapshot

@@ -16,9 +16,10 @@ use fletching_kernels::{
 };
 
 use super::BoundExpr;
+use super::as_of::{ArmSource, AsOfSpec, without_history};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use crate::error::{Error, Result};
-use crate::table::{KeySpec, Table};
+use crate::table::{KeySpec, TableSnapshot};
 
 /// Where a column of a join comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +38,14 @@ pub(crate) enum OutputColumn {
 /// One table to look up.
 #[derive(Debug, Clone)]
 pub(crate) struct ArmSpec {
-    pub(crate) table: Arc<Table>,
+    pub(crate) source: ArmSource,
     pub(crate) kind: JoinKind,
-    /// The probe side's key, over probe columns and earlier arms.
+    /// The probe side's key, over probe columns and earlier arms; of an as-of arm its time comes last.
     pub(crate) probe_keys: Vec<BoundExpr>,
     /// The table's key.
     pub(crate) key: KeySpec,
+    /// Which one of the key's rows matches; all of them where this is not given.
+    pub(crate) as_of: Option<AsOfSpec>,
     pub(crate) residual: Option<BoundExpr>,
 }
 
@@ -99,18 +102,23 @@ impl LookupJoin {
             .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.is_unique())
     }
 
-    /// Takes the tables' current versions and builds the indexes they lack.
-    pub(crate) fn pin(&self) -> Result<PinnedTables> {
-        let arms = self.arms.iter().enumerate();
+    /// Takes the tables' current versions, and the rows collected for the run, and builds the
+    /// indexes they lack.
+    pub(crate) fn pin(&self, collected: &[Arc<TableSnapshot>]) -> Result<PinnedTables> {
         let keeps_table_rows = self.keeps_table_rows();
-        let arms = arms
-            .map(|(at, arm)| {
-                let snapshot = arm.table.snapshot()?;
-                if keeps_table_rows {
-                    return PinnedArm::with_whole_table(snapshot, &arm.key, self.taken(at), self.tuning);
-                }
-                PinnedArm::new(snapshot, &arm.key, self.taken(at), self.tuning)
-            })
+        let pin = |(at, arm): (usize, &ArmSpec)| {
+            let as_of = arm.as_of.as_ref();
+            let snapshot = arm.source.snapshot(as_of, collected)?;
+            if keeps_table_rows {
+                return PinnedArm::with_whole_table(snapshot, &arm.key, self.taken(at), self.tuning);
+            }
+            PinnedArm::new(snapshot, &arm.key, as_of, self.taken(at), self.tuning)
+        };
+        let arms = self
+            .arms
+            .iter()
+            .enumerate()
+            .map(pin)
             .collect::<Result<Vec<_>>>()?;
         let visited = match arms.first() {
             Some(arm) if keeps_table_rows => Some(VisitedRows::new(arm.index()?.row_count())),
@@ -132,7 +140,7 @@ impl LookupJoin {
         self.arms
             .iter()
             .zip(&pinned.arms)
-            .all(|(arm, pinned)| arm.table.version() == pinned.snapshot.version())
+            .all(|(arm, pinned)| arm.source.is_current(pinned.snapshot.version()))
     }
 
     /// Joins one probe batch; hands over output batches of at most about `rows_max` rows.
@@ -376,10 +384,13 @@ impl StarProbe for Probe<'_> {
     type Error = Error;
 
     fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>> {
-        let keys = evaluate_all(&self.join.arms[arm].probe_keys, rows.len, |column| {
+        let (spec, pinned) = (&self.join.arms[arm], &self.pinned.arms[arm]);
+        let keys = evaluate_all(&spec.probe_keys, rows.len, |column| {
             star_column(self.pinned, self.batch, rows, column)
         })?;
-        Ok(self.pinned.arms[arm].in_order(keys))
+        let mut keys = pinned.in_order(keys);
+        without_history(spec, pinned, self.pinned, &mut keys)?;
+        Ok(keys)
     }
 
     fn has_residual(&self, arm: usize) -> bool {
@@ -418,8 +429,11 @@ impl fmt::Display for LookupJoin {
                 f,
                 "{comma}{} {} on [{keys}]",
                 fletching_planner::kind_word(arm.kind),
-                arm.table.name()
+                arm.source
             )?;
+            if let Some(as_of) = &arm.as_of {
+                write!(f, " {}", as_of.text)?;
+            }
             if let Some(residual) = &arm.residual {
                 write!(f, " if {residual}")?;
             }

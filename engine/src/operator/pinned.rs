@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use fletching_kernels::{Interleaved, KeyIndex, LiveSnapshot, Picks, RowId, StarFinder, VisitedRows, gather};
+use fletching_kernels::{
+    AsOfIndex, Interleaved, KeyIndex, LiveSnapshot, Picks, RowId, StarFinder, VisitedRows, gather,
+};
 
+use super::as_of::AsOfSpec;
 use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
@@ -27,6 +30,8 @@ pub(crate) struct PinnedTables {
     /// Probe rows seen and rows given out.
     pub(crate) rows_in: AtomicU64,
     pub(crate) rows_out: AtomicU64,
+    /// Probe rows older than the history they asked for, counted once an arm.
+    pub(crate) rows_too_old: AtomicU64,
 }
 
 impl PinnedTables {
@@ -36,6 +41,7 @@ impl PinnedTables {
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
+            rows_too_old: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +81,7 @@ impl PinnedTables {
             visited: None,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
+            rows_too_old: AtomicU64::new(0),
         }
     }
 }
@@ -97,7 +104,7 @@ pub(super) struct PinnedArm {
 #[derive(Debug)]
 enum PinnedRows {
     /// All rows in one batch, and an index over them.
-    Indexed { rows: RecordBatch, index: Arc<KeyIndex> },
+    Indexed { rows: RecordBatch, index: PinnedIndex },
     /// A table that changes in place, looked up by its primary key; the key's columns are in this
     /// order among the join's.
     Live { live: LiveSnapshot, order: Vec<usize> },
@@ -105,14 +112,28 @@ enum PinnedRows {
     Released,
 }
 
+/// How an arm finds the rows of one batch.
+#[derive(Debug)]
+enum PinnedIndex {
+    /// All rows of a key.
+    Key(Arc<KeyIndex>),
+    /// The one row of a key that is nearest in time.
+    AsOf(Arc<AsOfIndex>, AsOfSpec),
+}
+
 impl PinnedArm {
     /// Pins a version; `columns` are those that the output takes.
     pub(super) fn new(
         snapshot: Arc<TableSnapshot>,
         key: &KeySpec,
+        as_of: Option<&AsOfSpec>,
         columns: impl Iterator<Item = usize>,
         tuning: LookupTuning,
     ) -> Result<Self> {
+        if let Some(spec) = as_of {
+            let index = snapshot.as_of_index(key, &spec.time, tuning.threads)?;
+            return Self::indexed(snapshot, PinnedIndex::AsOf(index, spec.clone()), columns, tuning);
+        }
         if let Some((live, order)) = snapshot.live_for(key) {
             let rows = PinnedRows::Live { live, order };
             return Ok(Self::with_rows(snapshot, rows, Vec::new(), tuning));
@@ -127,9 +148,19 @@ impl PinnedArm {
         columns: impl Iterator<Item = usize>,
         tuning: LookupTuning,
     ) -> Result<Self> {
+        let index = PinnedIndex::Key(snapshot.index(key, tuning.threads)?);
+        Self::indexed(snapshot, index, columns, tuning)
+    }
+
+    fn indexed(
+        snapshot: Arc<TableSnapshot>,
+        index: PinnedIndex,
+        columns: impl Iterator<Item = usize>,
+        tuning: LookupTuning,
+    ) -> Result<Self> {
         let rows = PinnedRows::Indexed {
             rows: snapshot.rows()?.clone(),
-            index: snapshot.index(key, tuning.threads)?,
+            index,
         };
         let together = if tuning.interleaves {
             snapshot.worth_interleaving(columns)
@@ -158,7 +189,10 @@ impl PinnedArm {
     /// Returns what finds rows.
     pub(super) fn finder(&self) -> Result<StarFinder<'_>> {
         match &self.rows {
-            PinnedRows::Indexed { index, .. } => Ok(StarFinder::Key(index)),
+            PinnedRows::Indexed { index, .. } => Ok(match index {
+                PinnedIndex::Key(index) => StarFinder::Key(index),
+                PinnedIndex::AsOf(index, spec) => StarFinder::AsOf(index, spec.condition),
+            }),
             PinnedRows::Live { live, .. } => Ok(StarFinder::Live(live)),
             PinnedRows::Released => Err(released()),
         }
@@ -172,8 +206,22 @@ impl PinnedArm {
     /// Returns the index of a join that counts all rows of the table.
     pub(super) fn index(&self) -> Result<&KeyIndex> {
         match &self.rows {
-            PinnedRows::Indexed { index, .. } => Ok(index),
+            PinnedRows::Indexed {
+                index: PinnedIndex::Key(index),
+                ..
+            } => Ok(index),
             _ => Err(Error::internal("a RIGHT or FULL lookup without an index")),
+        }
+    }
+
+    /// Returns what an as-of arm goes by.
+    pub(super) fn as_of(&self) -> Option<(&AsOfIndex, &AsOfSpec)> {
+        match &self.rows {
+            PinnedRows::Indexed {
+                index: PinnedIndex::AsOf(index, spec),
+                ..
+            } => Some((index, spec)),
+            _ => None,
         }
     }
 

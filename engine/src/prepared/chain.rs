@@ -54,7 +54,7 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         return Ok(true);
     }
     if let Some(join) = plan.downcast_ref::<LookupJoinExec>() {
-        if join.join().keeps_table_rows() || !chain(join.input(), steps)? {
+        if join.join().keeps_table_rows() || !join.has_only_tables() || !chain(join.input(), steps)? {
             return Ok(false);
         }
         let pinned = pin(join.join())?;
@@ -159,7 +159,7 @@ fn release(kept: &RwLock<Arc<PinnedTables>>) {
 
 /// Pins the tables' current versions for many batches.
 fn pin(join: &LookupJoin) -> Result<Arc<PinnedTables>> {
-    let pinned = join.pin()?;
+    let pinned = join.pin(&[])?;
     pinned.interleave()?;
     Ok(Arc::new(pinned))
 }

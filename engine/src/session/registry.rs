@@ -11,7 +11,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
-use fletching_planner::{Catalog, Relation, RelationKind, SqlError, SqlErrorKind, ViewSource};
+use fletching_planner::{Catalog, Relation, RelationKind, SqlError, SqlErrorKind, Versions, ViewSource};
 use parking_lot::Mutex;
 
 use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
@@ -158,6 +158,7 @@ impl StatementCatalog {
             kind: RelationKind::Stream,
             source,
             primary_key: Vec::new(),
+            versions: None,
         }))
     }
 
@@ -193,10 +194,18 @@ impl Catalog for StatementCatalog {
                 .collect(),
             _ => Vec::new(),
         };
+        let versions = match entry {
+            Entry::Table { table, .. } => table.versions().map(|versions| Versions {
+                column: table.schema().field(versions.column).name().clone(),
+                retention: versions.retention.clone(),
+            }),
+            _ => None,
+        };
         Ok(Some(Relation {
             kind: entry.kind(),
             source: self.source(name, entry),
             primary_key,
+            versions,
         }))
     }
 

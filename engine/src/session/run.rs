@@ -158,7 +158,8 @@ impl Session {
 
     /// Warns where a table's declared key is not one.
     pub(crate) fn note_duplicate_keys(&self, table: &Table) -> Result<()> {
-        if table.primary_key().is_empty() {
+        // The versions of a key are many rows of it.
+        if table.primary_key().is_empty() || table.versions().is_some() {
             return Ok(());
         }
         let snapshot = table.snapshot()?;

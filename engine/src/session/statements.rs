@@ -9,11 +9,11 @@ use fletching_planner::{CreateRelation, RelationKind, Statement, WithOption};
 use super::change::check_owned;
 use super::registry::{SinkEntry, ViewEntry};
 use super::rows::{Outcome, Summary};
-use super::table_options::has_only_changes;
+use super::table_options::has_only_own;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema};
 use crate::connector::{self, MemoryStream, Options, RelationSpec, SinkSummary, nearest};
 use crate::error::{Error, Result};
-use crate::table::{Table, TableOrigin};
+use crate::table::{Table, TableOrigin, VersionOptions};
 
 impl Session {
     pub(super) fn carry_out(&self, statement: Statement, catalog: &StatementCatalog) -> Result<Outcome> {
@@ -124,6 +124,7 @@ impl Session {
     fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
         let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
         let changes = self.take_changes(&mut spec.options)?;
+        let versions = VersionOptions::take(&mut spec.options)?;
         let table = if connector == "memory" {
             spec.options.check(&[])?;
             Table::new(
@@ -141,7 +142,7 @@ impl Session {
                 TableOrigin::Source(source),
             )?
         };
-        let table = table.with_changes(changes)?;
+        let table = table.with_changes(changes)?.versioned(versions)?;
         self.register(
             &create.name,
             Entry::Table {
@@ -164,6 +165,7 @@ impl Session {
         };
         let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
         let changes = self.take_changes(&mut spec.options)?;
+        let versions = VersionOptions::take(&mut spec.options)?;
         if connector != "memory" {
             return Err(Error::Option {
                 subject: spec.subject(),
@@ -181,7 +183,7 @@ impl Session {
             &create.primary_key,
             TableOrigin::Memory,
         )?;
-        let table = table.with_changes(changes)?;
+        let table = table.with_changes(changes)?.versioned(versions)?;
         if let Some(catalog) = catalog {
             for batch in self.collect(query, catalog)? {
                 table.append(&batch)?;
@@ -316,7 +318,7 @@ impl Session {
             Some(name) => name.to_ascii_lowercase(),
             None if has_path => "file".into(),
             None if create.options.is_empty() && create.kind != RelationKind::Sink => "memory".into(),
-            None if create.kind == RelationKind::Table && has_only_changes(&options) => "memory".into(),
+            None if create.kind == RelationKind::Table && has_only_own(&options) => "memory".into(),
             None => {
                 return Err(Error::Option {
                     subject: format!("{} {}", create.kind.word(), create.name),

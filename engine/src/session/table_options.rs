@@ -1,4 +1,5 @@
-//! The options of a table that say how it changes: `changelog`, `version`, `memory.max`.
+//! The options of a table that the engine reads itself, and among them those that say how it
+//! changes: `changelog`, `version`, `memory.max`.
 
 use std::sync::Arc;
 
@@ -6,14 +7,16 @@ use super::Session;
 use super::settings::parse_bytes;
 use crate::connector::Options;
 use crate::error::Result;
-use crate::table::ChangeOptions;
+use crate::table::{ChangeOptions, VERSION_OPTIONS};
 
-/// Options that every table takes, whatever its connector.
+/// Options that say how a table changes.
 const CHANGE_OPTIONS: &[&str] = &["changelog", "version", "memory.max"];
 
-/// Says whether all options are of that sort, so that the table needs no connector.
-pub(super) fn has_only_changes(options: &Options) -> bool {
-    options.iter().all(|(name, _)| CHANGE_OPTIONS.contains(&name))
+/// Says whether every table takes all these options, so that this one needs no connector.
+pub(super) fn has_only_own(options: &Options) -> bool {
+    options
+        .iter()
+        .all(|(name, _)| CHANGE_OPTIONS.contains(&name) || VERSION_OPTIONS.contains(&name))
 }
 
 impl Session {
@@ -43,10 +46,23 @@ impl Session {
                 ));
             }
         }
-        if let Some(version) = options.text("version") {
+        let is_versioned = options.boolean("versioned")?.unwrap_or(false);
+        if changes.is_upsert && is_versioned {
+            let message = "a versioned table keeps every row of a key, not the last".to_string();
+            return Err(refuse(
+                "changelog",
+                message,
+                "leave out one of changelog and versioned",
+            ));
+        }
+        if let Some(version) = options.text("version").filter(|_| !is_versioned) {
             if !changes.is_upsert {
                 let message = "it says which row of a key is the newer one".to_string();
-                return Err(refuse("version", message, "add changelog = 'upsert'"));
+                return Err(refuse(
+                    "version",
+                    message,
+                    "add changelog = 'upsert' or 'versioned' = 'true'",
+                ));
             }
             changes.version = Some(version.to_string());
         }
@@ -57,7 +73,11 @@ impl Session {
             })?;
             changes.memory_max = Some(bytes);
         }
-        for name in CHANGE_OPTIONS {
+        // The version of a versioned table is read elsewhere.
+        for name in CHANGE_OPTIONS
+            .iter()
+            .filter(|name| !is_versioned || **name != "version")
+        {
             options.take(name);
         }
         Ok(changes)

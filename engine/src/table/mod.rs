@@ -4,7 +4,9 @@
 //!   Table ── one writer ──▶ Arc<TableSnapshot> (version n)      readers keep the one they hold
 //!                             ├ chunks: RecordBatch, RecordBatch, …   rows in the order they came
 //!                             ├ rows(): the same as one batch         made once, on first lookup
-//!                             └ index(key): KeyIndex over rows()      made once a key, kept
+//!                             ├ index(key): KeyIndex over rows()      made once a key, kept
+//!                             ├ as_of_index(key, time): AsOfIndex     the same
+//!                             └ newest(key, version): of a versioned table, its current rows
 //! ```
 //!
 //! A table that changes in place has its rows in a live store instead, and its versions are that
@@ -14,9 +16,11 @@ mod build;
 mod live;
 mod load;
 mod snapshot;
+mod versions;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -26,7 +30,8 @@ pub(crate) use live::ChangeOptions;
 use live::Changes;
 pub(crate) use load::{LoadContext, LoadRun, load_all};
 pub use snapshot::TableSnapshot;
-pub(crate) use snapshot::{KeySpec, as_views, view_schema};
+pub(crate) use snapshot::{KeySpec, TimeSpec, as_views, view_schema};
+pub(crate) use versions::{TableVersions, VERSION_OPTIONS, VersionOptions};
 
 use crate::connector::Source;
 use crate::error::{Error, Result};
@@ -93,6 +98,9 @@ pub struct Table {
     load_run: Mutex<LoadRun>,
     /// Held by the thread that changes rows.
     changes: Mutex<Changes>,
+    /// Where its rows are versions of their keys.
+    versions: Option<TableVersions>,
+    rows_too_old: AtomicU64,
 }
 
 impl fmt::Debug for Table {
@@ -140,6 +148,8 @@ impl Table {
             loading: Mutex::new(()),
             load_run: Mutex::new(LoadRun::begin()),
             changes: Mutex::default(),
+            versions: None,
+            rows_too_old: AtomicU64::new(0),
         })
     }
 
@@ -189,6 +199,41 @@ impl Table {
                 self.name
             ))),
         }
+    }
+
+    /// Returns the current version as a query sees it that names the table: of a versioned table
+    /// the newest row of each key.
+    pub(crate) fn current(&self) -> Result<Arc<TableSnapshot>> {
+        let snapshot = self.snapshot()?;
+        match &self.versions {
+            Some(versions) => snapshot.newest(&self.primary_key, versions.column, &self.name),
+            None => Ok(snapshot),
+        }
+    }
+
+    /// Returns how many stream rows were older than the history that `retention` promises, so that
+    /// `FOR SYSTEM_TIME AS OF` found no match for them.
+    ///
+    /// ```
+    /// let session = fletching::Session::new()?;
+    /// session.sql(
+    ///     "CREATE TABLE rates (currency VARCHAR, valid_from BIGINT, rate BIGINT, PRIMARY KEY (currency))
+    ///          WITH ('versioned' = 'true', version = 'valid_from', retention = '10');
+    ///      INSERT INTO rates VALUES ('EUR', 0, 114), ('EUR', 100, 116)",
+    /// )?;
+    /// session.sql(
+    ///     "SELECT rate FROM (VALUES ('EUR', 50)) AS t (currency, at)
+    ///          JOIN rates FOR SYSTEM_TIME AS OF t.at AS r ON t.currency = r.currency",
+    /// )?.collect_batches()?;
+    /// assert_eq!(session.table("rates").expect("just created").rows_too_old(), 1);
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    pub fn rows_too_old(&self) -> u64 {
+        self.rows_too_old.load(Relaxed)
+    }
+
+    pub(crate) fn note_too_old(&self, rows: u64) {
+        self.rows_too_old.fetch_add(rows, Relaxed);
     }
 
     /// Returns the version's number: it grows with every change.

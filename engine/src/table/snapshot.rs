@@ -8,7 +8,9 @@ use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
-use fletching_kernels::{BuildOptions, Interleaved, KeyIndex, LiveSnapshot, NullEquality};
+use fletching_kernels::{
+    AsOfIndex, BuildOptions, Interleaved, KeyIndex, LiveSnapshot, NullEquality, gather_batch,
+};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
@@ -16,8 +18,8 @@ use super::build::build;
 use super::live::pieces_of;
 use crate::error::{Error, Result};
 
-/// An index, built by the first who needs it.
-type IndexSlot = Arc<OnceLock<Result<Arc<KeyIndex>, String>>>;
+/// What is built by the first who needs it.
+type Slot<T> = Arc<OnceLock<Result<Arc<T>, String>>>;
 
 /// From this many bytes of gathered columns on, they are interleaved: what a core's second-level
 /// cache holds is gathered as fast from columns, without a copy.
@@ -36,7 +38,10 @@ pub struct TableSnapshot {
     chunks: OnceLock<Result<Vec<RecordBatch>, String>>,
     row_count: usize,
     rows: OnceLock<Result<RecordBatch, String>>,
-    indexes: Mutex<HashMap<KeyLabel, IndexSlot>>,
+    indexes: Mutex<HashMap<KeyLabel, Slot<KeyIndex>>>,
+    as_of_indexes: Mutex<HashMap<(KeyLabel, String), Slot<AsOfIndex>>>,
+    /// Of a versioned table, the newest row of each key.
+    newest: OnceLock<Result<Arc<TableSnapshot>, String>>,
     interleaved: Mutex<HashMap<Vec<usize>, InterleavedSlot>>,
 }
 
@@ -107,12 +112,36 @@ impl KeySpec {
         order.filter(|_| own.len() == columns.len())
     }
 
-    fn null_equality(&self) -> NullEquality {
-        if self.label.null_equals_null {
-            NullEquality::NullEqualsNull
-        } else {
-            NullEquality::NullEqualsNothing
+    fn build_options(&self, parallel: bool) -> BuildOptions {
+        BuildOptions {
+            null_equality: if self.label.null_equals_null {
+                NullEquality::NullEqualsNull
+            } else {
+                NullEquality::NullEqualsNothing
+            },
+            parallel,
+            ..BuildOptions::default()
         }
+    }
+}
+
+/// A time to look a table up as of: an expression over its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct TimeSpec {
+    expression: Arc<dyn PhysicalExpr>,
+}
+
+impl TimeSpec {
+    pub(crate) fn new(expression: Arc<dyn PhysicalExpr>) -> Self {
+        Self { expression }
+    }
+
+    /// Makes the time of a table's own column.
+    fn of_column(schema: &Schema, column: usize) -> Self {
+        let name = schema.field(column).name();
+        Self::new(Arc::new(datafusion::physical_expr::expressions::Column::new(
+            name, column,
+        )))
     }
 }
 
@@ -126,6 +155,8 @@ impl TableSnapshot {
             row_count: 0,
             rows: OnceLock::new(),
             indexes: Mutex::default(),
+            as_of_indexes: Mutex::default(),
+            newest: OnceLock::new(),
             interleaved: Mutex::default(),
         }
     }
@@ -242,11 +273,13 @@ impl TableSnapshot {
             (None, _, Some(Ok(chunks))) => chunks.iter().map(RecordBatch::get_array_memory_size).sum(),
             _ => 0,
         };
+        let newest = self.newest.get().and_then(|newest| newest.as_ref().ok());
         let copies = self.interleaved.lock();
         let copied = copies
             .values()
             .filter_map(|slot| Some(slot.try_lock()?.upgrade()?.heap_bytes()));
-        columns + self.built_bytes() + copied.sum::<usize>()
+        let newest = newest.map_or(0, |newest| newest.memory_bytes());
+        columns + self.built_bytes() + copied.sum::<usize>() + newest
     }
 
     /// Returns the bytes of indexes, the live store's included.
@@ -261,7 +294,11 @@ impl TableSnapshot {
         let built = indexes
             .values()
             .filter_map(|slot| slot.get()?.as_ref().ok().map(|index| index.heap_bytes()));
-        built.sum()
+        let as_of = self.as_of_indexes.lock();
+        let as_of_built = as_of
+            .values()
+            .filter_map(|slot| slot.get()?.as_ref().ok().map(|index| index.heap_bytes()));
+        built.chain(as_of_built).sum()
     }
 
     /// Returns all rows as one batch: row id *i* is row *i* of it.
@@ -290,6 +327,53 @@ impl TableSnapshot {
             .map_err(|error| error.to_string())
         });
         built
+            .clone()
+            .map_err(|message| Error::Compute { message, hint: None })
+    }
+
+    /// Returns the index over a key and a time, built on first use by at most so many threads. All
+    /// joins with this key and time share it, whatever their conditions.
+    pub(crate) fn as_of_index(
+        &self,
+        key: &KeySpec,
+        time: &TimeSpec,
+        threads: usize,
+    ) -> Result<Arc<AsOfIndex>> {
+        let label = (key.label.clone(), time.expression.to_string());
+        let slot = Arc::clone(self.as_of_indexes.lock().entry(label).or_default());
+        let built = slot.get_or_init(|| {
+            build(self.row_count, threads, |parallel| {
+                let rows = self.rows()?;
+                let columns = self.evaluate(&key.expressions)?;
+                let time = time.expression.evaluate(rows)?.into_array(rows.num_rows())?;
+                Ok(AsOfIndex::build(&columns, &time, &key.build_options(parallel))?)
+            })
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
+        });
+        built
+            .clone()
+            .map_err(|message| Error::Compute { message, hint: None })
+    }
+
+    /// Returns the newest row of each key, in the order they came, as a version of its own.
+    pub(super) fn newest(&self, key: &[usize], version: usize, table: &str) -> Result<Arc<Self>> {
+        let find = || -> Result<Arc<Self>> {
+            let key = KeySpec::of_columns(&self.schema, key);
+            let time = TimeSpec::of_column(&self.schema, version);
+            let last = self.as_of_index(&key, &time, 1)?.last_rows();
+            let rows = gather_batch(self.rows()?, &self.schema, &last)?;
+            Ok(Arc::new(Self::try_new(
+                Arc::clone(&self.schema),
+                vec![rows],
+                self.version,
+                table,
+            )?))
+        };
+        let newest = self
+            .newest
+            .get_or_init(|| find().map_err(|error| error.to_string()));
+        newest
             .clone()
             .map_err(|message| Error::Compute { message, hint: None })
     }
@@ -331,18 +415,17 @@ impl TableSnapshot {
     }
 
     fn build_index(&self, key: &KeySpec, parallel: bool) -> Result<KeyIndex> {
+        let columns = self.evaluate(&key.expressions)?;
+        Ok(KeyIndex::build(&columns, &key.build_options(parallel))?)
+    }
+
+    /// Computes expressions over all rows.
+    fn evaluate(&self, expressions: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<ArrayRef>> {
         let rows = self.rows()?;
-        let columns = key
-            .expressions
+        expressions
             .iter()
             .map(|expression| Ok(expression.evaluate(rows)?.into_array(rows.num_rows())?))
-            .collect::<Result<Vec<ArrayRef>>>()?;
-        let options = BuildOptions {
-            null_equality: key.null_equality(),
-            parallel,
-            ..BuildOptions::default()
-        };
-        Ok(KeyIndex::build(&columns, &options)?)
+            .collect()
     }
 }
 

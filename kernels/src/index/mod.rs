@@ -293,6 +293,11 @@ impl KeyIndex {
         self.finder.heap_bytes() + self.chains.heap_bytes() + ranks
     }
 
+    /// Returns how many columns a key has.
+    pub(crate) fn key_columns(&self) -> usize {
+        self.types.len()
+    }
+
     /// Forgets all rows but the first of each key.
     fn forget_chains(&mut self) {
         self.chains = Chains::new(0);

@@ -1,25 +1,26 @@
 //! Finders: how an arm of a star join finds the rows of its table.
 
+use std::sync::Arc;
+
 use arrow_array::ArrayRef;
 
-use crate::{KernelError, KeyIndex, LiveSnapshot, RowChains, RowId};
+use super::StarArm;
+use crate::{AsOfCondition, AsOfIndex, KernelError, KeyIndex, LiveSnapshot, RowChains, RowId};
 
-/// Finds the rows of an arm's table: all those of a key, or the one of a table that changes.
+/// Finds the rows of an arm's table: all those of a key, the one of a table that changes, or the one
+/// of a key as of a time.
 ///
 /// Another kind of index joins the star as another variant here. It locates heads, and says with
 /// [`RowChains`] what follows them; the walk asks nothing else of it.
 ///
 /// ```
 /// use std::sync::Arc;
-/// use arrow_array::{ArrayRef, Int64Array, RecordBatch};
-/// use fletching_kernels::{KernelError, LiveOptions, LiveTable, StarFinder};
+/// use arrow_array::{ArrayRef, Int64Array};
+/// use fletching_kernels::{AsOfIndex, AsOfOp, BuildOptions, KernelError, StarFinder};
 ///
-/// let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 1]));
-/// let rows = RecordBatch::try_from_iter([("id", id)])?;
-/// let table = LiveTable::new(rows.schema(), &[0], LiveOptions::default())?;
-/// table.upsert(&rows)?;
-/// let snapshot = table.snapshot();
-/// assert!(StarFinder::Live(&snapshot).is_unique());
+/// let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 1]));
+/// let index = AsOfIndex::build(&[column.clone()], &column, &BuildOptions::default())?;
+/// assert!(StarFinder::AsOf(&index, AsOfOp::AtOrBefore.into()).is_unique());
 /// # Ok::<(), KernelError>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,8 @@ pub enum StarFinder<'a> {
     Key(&'a KeyIndex),
     /// The one row of the key in a version of a table that changes.
     Live(&'a LiveSnapshot),
+    /// The one row of the key that is nearest in time: the last of the arm's key columns.
+    AsOf(&'a AsOfIndex, AsOfCondition),
 }
 
 impl StarFinder<'_> {
@@ -36,24 +39,31 @@ impl StarFinder<'_> {
     ///
     /// # Errors
     ///
-    /// What [`KeyIndex::locate`] and [`LiveSnapshot::locate`] refuse.
+    /// What [`KeyIndex::locate`], [`LiveSnapshot::locate`] and [`AsOfIndex::locate`] refuse, and
+    /// [`KernelError::KeyCount`] for an as-of index without a time column.
     ///
     /// ```
     /// use std::sync::Arc;
     /// use arrow_array::{ArrayRef, Int64Array};
-    /// use fletching_kernels::{BuildOptions, KernelError, KeyIndex, StarFinder};
+    /// use fletching_kernels::{AsOfIndex, AsOfOp, BuildOptions, KernelError, StarFinder};
     ///
-    /// let keys: ArrayRef = Arc::new(Int64Array::from(vec![5, 6]));
-    /// let index = KeyIndex::build(&[keys.clone()], &BuildOptions::default())?;
+    /// let column: ArrayRef = Arc::new(Int64Array::from(vec![5, 6]));
+    /// let index = AsOfIndex::build(&[column.clone()], &column, &BuildOptions::default())?;
+    /// let finder = StarFinder::AsOf(&index, AsOfOp::AtOrBefore.into());
     /// let mut heads = Vec::new();
-    /// StarFinder::Key(&index).locate(&[keys], &mut heads)?;
+    /// finder.locate(&[column.clone(), column], &mut heads)?;
     /// assert_eq!(heads, [0, 1]);
     /// # Ok::<(), KernelError>(())
     /// ```
     pub fn locate(&self, keys: &[ArrayRef], heads: &mut Vec<RowId>) -> Result<(), KernelError> {
-        match self {
-            Self::Key(index) => index.locate(keys, None, heads),
-            Self::Live(snapshot) => snapshot.locate(keys, None, heads),
+        match (self, keys) {
+            (Self::Key(index), keys) => index.locate(keys, None, heads),
+            (Self::Live(snapshot), keys) => snapshot.locate(keys, None, heads),
+            (Self::AsOf(index, condition), [keys @ .., time]) => index.locate(keys, time, condition, heads),
+            (Self::AsOf(..), []) => Err(KernelError::KeyCount {
+                expected: 1,
+                found: 0,
+            }),
         }
     }
 
@@ -73,6 +83,50 @@ impl StarFinder<'_> {
         match self {
             Self::Key(index) => index.is_unique(),
             Self::Live(snapshot) => snapshot.is_unique(),
+            Self::AsOf(index, _) => index.is_unique(),
         }
+    }
+}
+
+/// The groups of an as-of arm's keys, for the arms after it that look the same keys up in the
+/// same index: several conditions on one table then look its keys up once.
+#[derive(Default)]
+pub(super) struct KnownGroups<'a> {
+    last: Option<(&'a AsOfIndex, Vec<ArrayRef>)>,
+    groups: Vec<RowId>,
+}
+
+impl<'a> KnownGroups<'a> {
+    /// Locates as [`StarFinder::locate`] does; `later` are the arms that may ask the same again.
+    pub(super) fn locate(
+        &mut self,
+        finder: StarFinder<'a>,
+        keys: &[ArrayRef],
+        later: &[StarArm<'a>],
+        heads: &mut Vec<RowId>,
+    ) -> Result<(), KernelError> {
+        let (StarFinder::AsOf(index, condition), [keys @ .., time]) = (finder, keys) else {
+            return finder.locate(keys, heads);
+        };
+        let are_same = |known: &[ArrayRef]| {
+            let mut pairs = known.iter().zip(keys);
+            known.len() == keys.len() && pairs.all(|(known, key)| Arc::ptr_eq(known, key))
+        };
+        let is_known = |(of, known): &(&AsOfIndex, Vec<ArrayRef>)| {
+            std::ptr::eq(*of, index) && are_same(known) && self.groups.len() == time.len()
+        };
+        if self.last.as_ref().is_some_and(is_known) {
+            heads.clear();
+            heads.extend_from_slice(&self.groups);
+        } else {
+            index.locate_groups(keys, time, heads)?;
+            self.last = None;
+            let is_wanted = |arm: &StarArm<'_>| matches!(arm.finder, StarFinder::AsOf(other, _) if std::ptr::eq(other, index));
+            if later.iter().any(is_wanted) {
+                self.groups.clone_from(heads);
+                self.last = Some((index, keys.to_vec()));
+            }
+        }
+        index.locate_in_groups(time, &condition, heads)
     }
 }

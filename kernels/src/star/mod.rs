@@ -101,7 +101,8 @@ pub trait StarProbe {
     /// What keys and residuals may fail with.
     type Error: From<KernelError>;
 
-    /// Returns the key columns of an arm, one value for each row of `rows`.
+    /// Returns the key columns of an arm, one value for each row of `rows`; of an arm that joins
+    /// as of a time, the time comes last.
     ///
     /// Arms before `arm` are located, so keys may come from their tables (a snowflake): gather
     /// them with `rows.arms`, where [`NO_ROW`](crate::NO_ROW) stands for a padded row.

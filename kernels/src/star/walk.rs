@@ -2,6 +2,7 @@
 
 use arrow_array::BooleanArray;
 
+use super::finder::KnownGroups;
 use super::{StarArm, StarFinder, StarKind, StarProbe, StarRows};
 use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs};
 
@@ -117,6 +118,7 @@ pub fn star_join_from<P: StarProbe>(
         probe,
         limit: limit.max(1),
         emit,
+        known: KnownGroups::default(),
     }
     .descend(0, start)
 }
@@ -126,6 +128,7 @@ struct Walk<'a, 'e, P: StarProbe> {
     probe: &'a mut P,
     limit: usize,
     emit: &'a mut (dyn FnMut(StarRows) -> Result<(), P::Error> + 'e),
+    known: KnownGroups<'a>,
 }
 
 impl<P: StarProbe> Walk<'_, '_, P> {
@@ -141,7 +144,8 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             };
             let keys = self.probe.keys(arm, &rows)?;
             let mut heads = Vec::new();
-            finder.locate(&keys, &mut heads)?;
+            let later = self.arms.get(arm + 1..).unwrap_or_default();
+            self.known.locate(finder, &keys, later, &mut heads)?;
             drop(keys);
             if heads.len() != rows.len {
                 return Err(KernelError::LengthMismatch {
@@ -156,6 +160,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                 return match finder {
                     StarFinder::Key(index) => self.descend_chunks(arm, &rows, &heads, index),
                     StarFinder::Live(snapshot) => self.descend_chunks(arm, &rows, &heads, snapshot),
+                    StarFinder::AsOf(index, _) => self.descend_chunks(arm, &rows, &heads, index),
                 };
             }
             narrow_to_heads(&mut rows, heads, kind);

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+mod asof;
 mod columns;
 mod gather;
 mod join;

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Int32Array};
+use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array};
 use fletching_kernels::{
-    BuildOptions, KernelError, KeyIndex, NO_ROW, RowId, StarArm, StarFinder, StarKind, StarProbe, StarRows,
-    gather, star_join_from,
+    AsOfCondition, AsOfIndex, AsOfOp, AsOfTolerance, BuildOptions, KernelError, KeyIndex, NO_ROW, RowId,
+    StarArm, StarFinder, StarKind, StarProbe, StarRows, gather, star_join_from,
 };
 use proptest::prelude::*;
+
+use crate::asof::{Tick, condition, pick};
 
 /// One arm: its table's keys, its kind, whether it has a residual, and where its keys come from.
 #[derive(Debug, Clone)]
@@ -20,12 +22,62 @@ struct Arm {
     probe_keys: Vec<Option<i32>>,
     /// A column of this table that the next arm may use as its key.
     link: Vec<Option<i32>>,
+    as_of: Option<AsOf>,
+}
+
+/// What makes an arm an as-of arm.
+#[derive(Debug, Clone)]
+struct AsOf {
+    condition: (AsOfOp, Option<u64>),
+    table_times: Vec<Tick>,
+    probe_times: Vec<Tick>,
+}
+
+/// The index of an arm's table.
+enum Index {
+    Key(KeyIndex),
+    AsOf(Box<AsOfIndex>, AsOfCondition),
+}
+
+impl Index {
+    fn of(arm: &Arm) -> Self {
+        let keys: ArrayRef = Arc::new(Int32Array::from(arm.table.clone()));
+        let Some(as_of) = &arm.as_of else {
+            return Self::Key(KeyIndex::build(&[keys], &BuildOptions::default()).unwrap());
+        };
+        let times: ArrayRef = Arc::new(Int64Array::from(as_of.table_times[..arm.table.len()].to_vec()));
+        let (op, tolerance) = as_of.condition;
+        let condition = AsOfCondition {
+            op,
+            tolerance: tolerance.map(|ticks| AsOfTolerance::whole(ticks.into())),
+        };
+        Self::AsOf(
+            Box::new(AsOfIndex::build(&[keys], &times, &BuildOptions::default()).unwrap()),
+            condition,
+        )
+    }
+
+    fn finder(&self) -> StarFinder<'_> {
+        match self {
+            Self::Key(index) => StarFinder::Key(index),
+            Self::AsOf(index, condition) => StarFinder::AsOf(index, *condition),
+        }
+    }
 }
 
 const PROBE_ROWS: usize = 40;
 
 fn keys(rows: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<Option<i32>>> {
     prop::collection::vec(prop::option::weighted(0.9, 0..25), rows)
+}
+
+fn as_of() -> impl Strategy<Value = AsOf> {
+    let ticks = |rows| prop::collection::vec(prop::option::weighted(0.9, 0_i64..30), rows);
+    (condition(), ticks(40), ticks(PROBE_ROWS)).prop_map(|(condition, table_times, probe_times)| AsOf {
+        condition,
+        table_times,
+        probe_times,
+    })
 }
 
 fn arm() -> impl Strategy<Value = Arm> {
@@ -38,15 +90,17 @@ fn arm() -> impl Strategy<Value = Arm> {
         any::<bool>(),
         keys(PROBE_ROWS),
         keys(40),
+        prop::option::weighted(0.4, as_of()),
     )
         .prop_map(
-            |(table, kind, has_residual, is_snowflake, probe_keys, link)| Arm {
+            |(table, kind, has_residual, is_snowflake, probe_keys, link, as_of)| Arm {
                 table,
                 kind,
                 has_residual,
                 is_snowflake,
                 probe_keys,
                 link,
+                as_of,
             },
         )
 }
@@ -87,7 +141,12 @@ impl StarProbe for Probe<'_> {
             (&self.arms[arm].probe_keys, positions(rows))
         };
         let column: ArrayRef = Arc::new(Int32Array::from(column.clone()));
-        Ok(vec![gather(&column, &picks)?])
+        let mut keys = vec![gather(&column, &picks)?];
+        if let Some(as_of) = &self.arms[arm].as_of {
+            let times: ArrayRef = Arc::new(Int64Array::from(as_of.probe_times.clone()));
+            keys.push(gather(&times, &positions(rows))?);
+        }
+        Ok(keys)
     }
 
     fn has_residual(&self, arm: usize) -> bool {
@@ -115,8 +174,19 @@ fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u
     } else {
         arm.probe_keys[probe as usize]
     };
-    let matches: Vec<RowId> = (0..arm.table.len() as u32)
+    let mut candidates: Vec<RowId> = (0..arm.table.len() as u32)
         .filter(|r| key.is_some() && arm.table[*r as usize] == key)
+        .collect();
+    if let Some(as_of) = &arm.as_of {
+        let timed = candidates
+            .iter()
+            .filter_map(|row| Some((*row, as_of.table_times[*row as usize]?)));
+        let found =
+            as_of.probe_times[probe as usize].map_or(NO_ROW, |time| pick(timed, time, as_of.condition));
+        candidates.retain(|row| *row == found);
+    }
+    let matches: Vec<RowId> = candidates
+        .into_iter()
         .filter(|r| !arm.has_residual || judge(probe, *r) == Some(true))
         .collect();
     let kept = match arm.kind {
@@ -135,18 +205,12 @@ fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u
 }
 
 fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), TestCaseError> {
-    let tables: Vec<KeyIndex> = arms
-        .iter()
-        .map(|arm| {
-            let keys: ArrayRef = Arc::new(Int32Array::from(arm.table.clone()));
-            KeyIndex::build(&[keys], &BuildOptions::default()).unwrap()
-        })
-        .collect();
+    let tables: Vec<Index> = arms.iter().map(Index::of).collect();
     let star: Vec<StarArm<'_>> = tables
         .iter()
         .zip(arms)
         .map(|(index, arm)| StarArm {
-            finder: StarFinder::Key(index),
+            finder: index.finder(),
             kind: arm.kind,
         })
         .collect();
@@ -205,6 +269,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
         is_snowflake: false,
         probe_keys: vec![Some(3); PROBE_ROWS],
         link: Vec::new(),
+        as_of: None,
     };
     let arms = [arm(StarKind::Inner), arm(StarKind::Left), arm(StarKind::LeftSemi)];
     let keys: ArrayRef = Arc::new(Int32Array::from_iter_values(0..25));

@@ -3,7 +3,9 @@
 mod node;
 mod push_filter;
 mod rule;
+mod times;
 
 pub use node::{LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
 pub(crate) use push_filter::PushFilterBelowLookup;
-pub(crate) use rule::{PlanLookupJoins, same_values};
+pub(crate) use rule::{PlanLookupJoins, conjuncts_of, filter_by, has_subquery, match_encodings, same_values};
+pub use times::AsOfTimes;

@@ -17,10 +17,13 @@ use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, TableReference, i
 use datafusion_expr::{Expr, InvariantLevel, LogicalPlan, TableSource, UserDefinedLogicalNodeCore};
 use fletching_kernels::JoinKind;
 
+use super::times::AsOfTimes;
+
 /// One table looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LookupArm {
-    /// The table: a scan, perhaps under projections and aliases. See [`arm_table`].
+    /// The table: a scan, perhaps under projections and aliases, see [`arm_table`]. Of an as-of arm
+    /// any other bounded plan as well, whose rows are collected once a run.
     pub table: LogicalPlan,
     /// Left is the probe side, right the table.
     pub kind: JoinKind,
@@ -28,7 +31,10 @@ pub struct LookupArm {
     pub keys: Vec<(Expr, Expr)>,
     /// Whether NULL matches NULL.
     pub null_equals_null: bool,
-    /// What else must hold for a match, over the probe side, earlier arms and the table.
+    /// Which one of the rows with the key matches; all of them where this is not given.
+    pub as_of: Option<AsOfTimes>,
+    /// What else must hold for a match, over the probe side, earlier arms and the table. Judged on
+    /// the row that an as-of arm has found.
     pub residual: Option<Expr>,
 }
 
@@ -49,9 +55,15 @@ impl LookupArm {
             .keys
             .iter()
             .map(|(probe, table)| format!("{probe} {equal} {table}"));
-        keys.chain(self.residual.iter().map(ToString::to_string))
+        let conditions = keys
+            .chain(self.residual.iter().map(ToString::to_string))
             .collect::<Vec<_>>()
-            .join(" AND ")
+            .join(" AND ");
+        match (&self.as_of, conditions.as_str()) {
+            (None, _) => format!("ON {conditions}"),
+            (Some(times), "") => times.to_string(),
+            (Some(times), _) => format!("ON {conditions} {times}"),
+        }
     }
 }
 
@@ -184,6 +196,9 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
             for (probe, table) in &arm.keys {
                 all.extend([probe.clone(), table.clone()]);
             }
+            if let Some(times) = &arm.as_of {
+                all.extend([times.probe.clone(), times.table.clone()]);
+            }
             all.extend(arm.residual.clone());
         }
         all
@@ -202,8 +217,9 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
         f.write_str("LookupJoin:")?;
         for (at, arm) in self.arms.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
-            let name = arm_table(&arm.table).map_or_else(|_| "?".to_string(), |table| table.name.to_string());
-            write!(f, "{comma} {} {name} ON {}", kind_word(arm.kind), arm.condition())?;
+            let name = arm_table(&arm.table);
+            let name = name.map_or_else(|_| "(subquery)".to_string(), |table| table.name.to_string());
+            write!(f, "{comma} {} {name} {}", kind_word(arm.kind), arm.condition())?;
         }
         Ok(())
     }
@@ -223,6 +239,14 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
                     exprs.next().ok_or_else(missing)?,
                 ));
             }
+            let as_of = match &arm.as_of {
+                Some(times) => Some(AsOfTimes {
+                    probe: exprs.next().ok_or_else(missing)?,
+                    table: exprs.next().ok_or_else(missing)?,
+                    ..times.clone()
+                }),
+                None => None,
+            };
             let residual = match &arm.residual {
                 Some(_) => Some(exprs.next().ok_or_else(missing)?),
                 None => None,
@@ -231,6 +255,7 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
             arms.push(LookupArm {
                 table,
                 keys,
+                as_of,
                 residual,
                 ..arm.clone()
             });

@@ -43,14 +43,36 @@ impl OptimizerRule for PlanLookupJoins {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Join(join) = plan else {
-            return Ok(Transformed::no(plan));
+        let join = match plan {
+            LogicalPlan::Join(join) => join,
+            LogicalPlan::Extension(extension) => return merge(extension),
+            other => return Ok(Transformed::no(other)),
         };
         match self.choose_table_side(&join)? {
             Some(side) => Ok(Transformed::yes(side.into_plan(&join)?)),
             None => Ok(Transformed::no(LogicalPlan::Join(join))),
         }
     }
+}
+
+/// Makes one node of a lookup join whose probe side is one: as-of joins were made so before the
+/// joins below them.
+fn merge(extension: Extension) -> Result<Transformed<LogicalPlan>> {
+    let outer = extension.node.as_any().downcast_ref::<LookupJoinNode>();
+    let inner = outer.and_then(|outer| match &outer.probe {
+        LogicalPlan::Extension(inner) => inner.node.as_any().downcast_ref::<LookupJoinNode>(),
+        _ => None,
+    });
+    let all_per_row = |node: &LookupJoinNode| node.arms.iter().all(|arm| is_per_row(arm.kind));
+    let merged = match (outer, inner) {
+        (Some(outer), Some(inner)) if all_per_row(outer) && all_per_row(inner) => {
+            let arms = inner.arms.iter().chain(&outer.arms).cloned().collect();
+            LookupJoinNode::try_new(inner.probe.clone(), arms)?
+        }
+        _ => return Ok(Transformed::no(LogicalPlan::Extension(extension))),
+    };
+    let node = Arc::new(merged);
+    Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })))
 }
 
 /// A join seen with the table on the right.
@@ -229,6 +251,7 @@ impl TableSide {
             kind: self.kind,
             keys,
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+            as_of: None,
             residual,
         };
         let node = match probe.as_ref() {
@@ -265,7 +288,7 @@ pub(super) fn is_per_row(kind: JoinKind) -> bool {
 
 /// Takes off casts that only change how the same text or bytes are stored: the index compares
 /// plain, large, view and dictionary columns by value, and a dictionary once per distinct value.
-fn match_encodings(
+pub(crate) fn match_encodings(
     probe_key: &Expr,
     probe: &LogicalPlan,
     table_key: &Expr,
@@ -302,7 +325,7 @@ fn uncast(expr: &Expr) -> &Expr {
     }
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+pub(crate) fn has_subquery(expr: &Expr) -> bool {
     expr.exists(|expr| {
         Ok(matches!(
             expr,
@@ -331,7 +354,7 @@ fn replace_columns(expr: Expr, from: &[Column], to: &[Column]) -> Result<Expr> {
 }
 
 /// Rebuilds a filter over a plan from what is left of its conjuncts.
-pub(super) fn filter_by(conjuncts: Vec<Expr>, plan: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn filter_by(conjuncts: Vec<Expr>, plan: LogicalPlan) -> Result<LogicalPlan> {
     match conjunction(conjuncts) {
         Some(predicate) => Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(plan))?)),
         None => Ok(plan),
@@ -339,6 +362,6 @@ pub(super) fn filter_by(conjuncts: Vec<Expr>, plan: LogicalPlan) -> Result<Logic
 }
 
 /// Splits a predicate at its ANDs.
-pub(super) fn conjuncts_of(predicate: Expr) -> Vec<Expr> {
+pub(crate) fn conjuncts_of(predicate: Expr) -> Vec<Expr> {
     split_conjunction_owned(predicate)
 }

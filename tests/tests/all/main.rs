@@ -1,6 +1,7 @@
 //! One binary for all tests of this crate: compiled and linked once.
 #![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
+mod as_of_joins;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
