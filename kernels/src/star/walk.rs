@@ -3,7 +3,7 @@
 use arrow_array::BooleanArray;
 
 use super::{StarArm, StarKind, StarProbe, StarRows};
-use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowId, join_pairs};
+use crate::{JoinKind, JoinPairs, KernelError, NO_ROW, ProbeCursor, RowId, join_pairs};
 
 /// Joins every probe row with all arms and hands the joined rows to `emit`.
 ///
@@ -151,9 +151,16 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                 }
                 .into());
             }
+            self.probe.located(arm, &rows, &heads)?;
             let is_simple = index.is_unique() || !kind.emits_build();
             if !is_simple || self.probe.has_residual(arm) {
                 return self.descend_chunks(arm, &rows, &heads);
+            }
+            if kind.emits_build() && self.probe.watches(arm) {
+                let missed = positions_where(&heads, |head| head == NO_ROW);
+                if !missed.is_empty() {
+                    self.probe.missed(arm, &rows, &missed)?;
+                }
             }
             narrow_to_heads(&mut rows, heads, kind);
             arm += 1;
@@ -164,6 +171,9 @@ impl<P: StarProbe> Walk<'_, '_, P> {
     fn descend_chunks(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), P::Error> {
         let StarArm { index, kind } = self.arms[arm];
         let has_residual = self.probe.has_residual(arm);
+        let is_watched = kind.emits_build() && self.probe.watches(arm);
+        // What is watched is padded first, so that it can be seen before it is dropped.
+        let pairing = if is_watched { JoinKind::Left } else { kind.into() };
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         let mut done = false;
@@ -178,7 +188,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             done = join_pairs::<P::Error>(
                 index,
                 heads,
-                kind.into(),
+                pairing,
                 &mut cursor,
                 self.limit,
                 if has_residual { Some(&mut residual) } else { None },
@@ -190,8 +200,28 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             } else {
                 Vec::new()
             };
-            let next = rows.joined(&pairs, joined, is_first && done);
+            let mut next = rows.joined(&pairs, joined, is_first && done);
+            if is_watched {
+                self.settle_missed(arm, &mut next)?;
+            }
             self.descend(arm + 1, next)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of the rows that an arm, just added, has padded, and drops them where it is INNER.
+    fn settle_missed(&mut self, arm: usize, rows: &mut StarRows) -> Result<(), P::Error> {
+        let heads = rows.arms.last().map_or(&[][..], Vec::as_slice);
+        let missed = positions_where(heads, |head| head == NO_ROW);
+        if missed.is_empty() {
+            return Ok(());
+        }
+        self.probe.missed(arm, rows, &missed)?;
+        if self.arms[arm].kind == StarKind::Inner {
+            let mut heads = rows.arms.pop().unwrap_or_default();
+            let kept = positions_where(&heads, |head| head != NO_ROW);
+            heads.retain(|head| *head != NO_ROW);
+            rows.narrow(kept, heads);
         }
         Ok(())
     }

@@ -17,6 +17,8 @@ struct Arm {
     has_residual: bool,
     /// Take keys from the rows of the arm before, where it has any: a snowflake.
     is_snowflake: bool,
+    /// Whether it wants to see what it misses.
+    is_watched: bool,
     probe_keys: Vec<Option<i32>>,
     /// A column of this table that the next arm may use as its key.
     link: Vec<Option<i32>>,
@@ -36,15 +38,17 @@ fn arm() -> impl Strategy<Value = Arm> {
         prop::sample::select(vec![Inner, Inner, Left, LeftSemi, LeftAnti]),
         prop::bool::weighted(0.3),
         any::<bool>(),
+        any::<bool>(),
         keys(PROBE_ROWS),
         keys(40),
     )
         .prop_map(
-            |(table, kind, has_residual, is_snowflake, probe_keys, link)| Arm {
+            |(table, kind, has_residual, is_snowflake, is_watched, probe_keys, link)| Arm {
                 table,
                 kind,
                 has_residual,
                 is_snowflake,
+                is_watched,
                 probe_keys,
                 link,
             },
@@ -65,9 +69,13 @@ fn is_linked(arms: &[Arm], arm: usize) -> bool {
     arm > 0 && arms[arm].is_snowflake && arms[arm - 1].kind.emits_build()
 }
 
+/// A miss: the arm, the probe row, and the row ids of the arms before.
+type Miss = (usize, u32, Vec<RowId>);
+
 struct Probe<'a> {
     arms: &'a [Arm],
     limit: usize,
+    missed: Vec<Miss>,
 }
 
 fn positions(rows: &StarRows) -> Vec<u32> {
@@ -101,10 +109,36 @@ impl StarProbe for Probe<'_> {
             .zip(candidates.arms[arm].clone());
         Ok(Some(rows.map(|(probe, row)| judge(probe, row)).collect()))
     }
+
+    fn located(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), KernelError> {
+        assert!(heads.len() == rows.len && rows.arms.len() == arm);
+        Ok(())
+    }
+
+    fn watches(&self, arm: usize) -> bool {
+        self.arms[arm].is_watched
+    }
+
+    fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<(), KernelError> {
+        for &position in positions {
+            let probe = rows.probe_position(position as usize).unwrap();
+            let before = rows.arms[..arm]
+                .iter()
+                .map(|list| list.get(position as usize).copied().unwrap_or(NO_ROW));
+            self.missed.push((arm, probe, before.collect()));
+        }
+        Ok(())
+    }
 }
 
 /// Joins one row, so far `row`, with the arms from `arm` on.
-fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u32, Vec<RowId>)>) {
+fn nested_loops(
+    arms: &[Arm],
+    probe: u32,
+    row: &mut Vec<RowId>,
+    out: &mut Vec<(u32, Vec<RowId>)>,
+    missed: &mut Vec<Miss>,
+) {
     let at = row.len();
     let Some(arm) = arms.get(at) else {
         out.push((probe, row.clone()));
@@ -119,6 +153,9 @@ fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u
         .filter(|r| key.is_some() && arm.table[*r as usize] == key)
         .filter(|r| !arm.has_residual || judge(probe, *r) == Some(true))
         .collect();
+    if matches.is_empty() && arm.kind.emits_build() && arm.is_watched {
+        missed.push((at, probe, row.clone()));
+    }
     let kept = match arm.kind {
         StarKind::Inner => matches,
         StarKind::Left if matches.is_empty() => vec![NO_ROW],
@@ -129,7 +166,7 @@ fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u
     };
     for id in kept {
         row.push(id);
-        nested_loops(arms, probe, row, out);
+        nested_loops(arms, probe, row, out, missed);
         row.pop();
     }
 }
@@ -154,7 +191,11 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
         Some(positions) => StarRows::selected(positions.clone()),
         None => StarRows::identity(PROBE_ROWS),
     };
-    let mut probe = Probe { arms, limit };
+    let mut probe = Probe {
+        arms,
+        limit,
+        missed: Vec::new(),
+    };
     let mut found = Vec::new();
     star_join_from(&star, start, &mut probe, limit, &mut |rows| {
         assert!(rows.len > 0 && rows.len <= limit.max(PROBE_ROWS));
@@ -172,11 +213,14 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
         Ok(())
     })
     .unwrap();
-    let mut expected = Vec::new();
+    let (mut expected, mut expected_missed) = (Vec::new(), Vec::new());
     for probe in selection.unwrap_or_else(|| (0..PROBE_ROWS as u32).collect()) {
-        nested_loops(arms, probe, &mut Vec::new(), &mut expected);
+        nested_loops(arms, probe, &mut Vec::new(), &mut expected, &mut expected_missed);
     }
     prop_assert_eq!(found, expected);
+    probe.missed.sort();
+    expected_missed.sort();
+    prop_assert_eq!(probe.missed, expected_missed);
     Ok(())
 }
 
@@ -203,6 +247,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
         kind,
         has_residual: false,
         is_snowflake: false,
+        is_watched: false,
         probe_keys: vec![Some(3); PROBE_ROWS],
         link: Vec::new(),
     };
@@ -217,6 +262,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
     let mut probe = Probe {
         arms: &arms,
         limit: 8,
+        missed: Vec::new(),
     };
     fletching_kernels::star_join(&star, PROBE_ROWS, &mut probe, 8, &mut |rows| {
         assert_eq!(rows.probe, None);
