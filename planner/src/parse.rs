@@ -8,6 +8,8 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::dialect::FletchingDialect;
 use crate::error::{Location, SqlError, SqlErrorKind, nearest};
+use crate::miss::{MissHints, hints_of};
+use crate::option_names::join_option_names;
 use crate::refuse;
 use crate::statement::{RelationKind, ShowKind};
 
@@ -19,6 +21,7 @@ const NESTING_MAX: usize = 256;
 pub struct ParsedStatement {
     pub(crate) ast: Ast,
     pub(crate) tokens: Vec<TokenWithSpan>,
+    pub(crate) hints: MissHints,
     text: String,
 }
 
@@ -31,7 +34,11 @@ impl ParsedStatement {
     /// Says whether the statement gives rows back rather than changing something.
     pub fn is_query(&self) -> bool {
         match &self.ast {
-            Ast::Explain { .. } | Ast::Show(_) | Ast::ShowSetting(_) | Ast::Describe(_) => true,
+            Ast::Explain { .. }
+            | Ast::CheckJoin(_)
+            | Ast::Show(_)
+            | Ast::ShowSetting(_)
+            | Ast::Describe(_) => true,
             Ast::Sql(statement) => matches!(**statement, ast::Statement::Query(_)),
             Ast::Create { .. } | Ast::Set { .. } | Ast::Drop { .. } => false,
         }
@@ -66,6 +73,8 @@ pub(crate) enum Ast {
         verbose: bool,
         statement: Box<Ast>,
     },
+    /// `CHECK JOIN query`.
+    CheckJoin(Box<Ast>),
     /// Everything sqlparser understands by itself.
     Sql(Box<ast::Statement>),
 }
@@ -101,9 +110,15 @@ pub fn parse(script: &str) -> Result<Vec<ParsedStatement>, SqlError> {
             continue;
         };
         let text = slice(script, first.span.start, last.span.end);
+        let hints = hints_of(part)?;
         let ast = StatementParser::new(&dialect, tokens.clone()).parse()?;
         refuse::check(&ast, &tokens)?;
-        statements.push(ParsedStatement { ast, tokens, text });
+        statements.push(ParsedStatement {
+            ast,
+            tokens,
+            hints,
+            text,
+        });
     }
     Ok(statements)
 }
@@ -138,7 +153,8 @@ fn lower_first(text: &mut String) {
 
 /// Statements that may open a line here, for hints.
 const OPENERS: &[&str] = &[
-    "SELECT", "WITH", "VALUES", "CREATE", "DROP", "INSERT", "SHOW", "DESCRIBE", "EXPLAIN", "SET", "FROM",
+    "SELECT", "WITH", "VALUES", "CREATE", "DROP", "INSERT", "SHOW", "DESCRIBE", "EXPLAIN", "CHECK", "SET",
+    "FROM",
 ];
 
 struct StatementParser<'a> {
@@ -187,11 +203,25 @@ impl<'a> StatementParser<'a> {
                 statement,
             });
         }
+        if self.word_at(0, "CHECK") {
+            return self.parse_check();
+        }
         if self.word_at(0, "SET") {
             return self.parse_set();
         }
         let statement = self.with_parser(|parser| parser.parse_statement())?;
         Ok(Ast::Sql(Box::new(statement)))
+    }
+
+    fn parse_check(mut self) -> Result<Ast, SqlError> {
+        if !self.word_at(1, "JOIN") || self.tokens.len() == 2 {
+            return Err(self.expected(
+                "JOIN and a query after CHECK",
+                1 + usize::from(self.word_at(1, "JOIN")),
+            ));
+        }
+        self.tokens.drain(..2);
+        Ok(Ast::CheckJoin(Box::new(self.parse()?)))
     }
 
     /// Parses `CREATE [OR REPLACE] STREAM | SINK …` as the `CREATE TABLE` it looks like.
@@ -428,44 +458,6 @@ impl<'a> StatementParser<'a> {
         }
         error
     }
-}
-
-/// Makes `a.b.c = …` in `WITH (…)` one name, as `'a.b.c' = …` is.
-fn join_option_names(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let (mut inside, mut depth) = (false, 0_usize);
-    for token in tokens {
-        match &token.token {
-            Token::LParen if inside => depth += 1,
-            Token::LParen if joined.last().is_some_and(|last| is_word(&last.token, "WITH")) => {
-                (inside, depth) = (true, 1);
-            }
-            Token::RParen if inside => {
-                depth -= 1;
-                inside = depth > 0;
-            }
-            Token::Word(part) if inside && depth == 1 => {
-                if let [
-                    ..,
-                    TokenWithSpan {
-                        token: Token::Word(name),
-                        ..
-                    },
-                    dot,
-                ] = joined.as_mut_slice()
-                    && dot.token == Token::Period
-                {
-                    name.value = format!("{}.{}", name.value, part.value);
-                    name.quote_style = Some('"');
-                    joined.pop();
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        joined.push(token);
-    }
-    joined
 }
 
 /// Reads `1, Column: 8`.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -11,7 +12,9 @@ use datafusion::error::Result as PlanResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
+};
 use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -22,10 +25,13 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 
 use crate::error::Error;
-use crate::operator::{LookupJoin, PinnedTables};
+use crate::operator::{LookupJoin, Parking, PinnedTables, wait_for_change};
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
 const FIRST_SLICE_ROWS: usize = 256;
+
+/// How long a wait for keys lasts before it looks whether the run was cancelled.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs a [`LookupJoin`] over each partition of its input.
 pub(crate) struct LookupJoinExec {
@@ -99,6 +105,16 @@ impl LookupJoinExec {
             }
         }
     }
+}
+
+/// Collects the lookup joins of a plan, those that run first before those that wait for them.
+pub(crate) fn lookups_of(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<LookupJoin>> {
+    let children = plan.children().into_iter();
+    let mut found: Vec<_> = children.flat_map(lookups_of).collect();
+    if let Some(lookup) = plan.downcast_ref::<LookupJoinExec>() {
+        found.push(Arc::clone(&lookup.join));
+    }
+    found
 }
 
 impl fmt::Debug for LookupJoinExec {
@@ -186,7 +202,17 @@ impl ExecutionPlan for LookupJoinExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        let mut metrics = self.metrics.clone_inner();
+        for counts in self.join.counts() {
+            for (name, value) in counts.named() {
+                let count = Count::new();
+                count.add(usize::try_from(value).unwrap_or(usize::MAX));
+                let name = format!("{}.{name}", counts.table).into();
+                let metric = Metric::new(MetricValue::Count { name, count }, None);
+                metrics.push(Arc::new(metric));
+            }
+        }
+        Some(metrics)
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
@@ -221,6 +247,7 @@ impl ExecutionPlan for LookupJoinExec {
             slice_rows,
             rest: None,
             ready: VecDeque::new(),
+            parking: Parking::of_join(&self.join),
             ended: false,
         };
         let batches = stream::try_unfold(probing, |mut probing| async move {
@@ -237,6 +264,9 @@ impl ExecutionPlan for LookupJoinExec {
 ///   next():  ready ─▶ give   │ none: rest of the probe batch ─▶ join a slice ─▶ ready
 ///                            │ none: input ─▶ rest           │ input ended ─▶ what the table owes
 /// ```
+///
+/// Where rows may wait for their keys, those parked are looked at before each of these, and the end
+/// is when the last of them has gone.
 struct Probing {
     input: SendableRecordBatchStream,
     pinned: Arc<PinnedTables>,
@@ -249,6 +279,8 @@ struct Probing {
     slice_rows: usize,
     rest: Option<RecordBatch>,
     ready: VecDeque<RecordBatch>,
+    /// Rows that wait for their keys, where some may.
+    parking: Option<Parking>,
     ended: bool,
 }
 
@@ -262,10 +294,15 @@ impl Probing {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled.into());
             }
+            if self.release_parked()? {
+                continue;
+            }
             if let Some(batch) = self.rest.take() {
                 self.join_slice(&batch)?;
             } else if self.ended {
-                return Ok(None);
+                if !self.wait_for_keys() {
+                    return Ok(None);
+                }
             } else {
                 match self.input.next().await.transpose()? {
                     Some(batch) => self.rest = Some(batch).filter(|batch| batch.num_rows() > 0),
@@ -282,24 +319,65 @@ impl Probing {
         if rows < batch.num_rows() {
             self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
         }
-        let ready = &mut self.ready;
-        let mut given = 0;
-        self.join.join(
-            &self.pinned,
-            &batch.slice(0, rows),
-            self.rows_max,
-            &mut |joined| {
-                given += joined.num_rows();
-                ready.push_back(joined);
-                Ok(())
-            },
-        )?;
+        let slice = batch.slice(0, rows);
+        let given = match &mut self.parking {
+            None => self.join_rows(&slice)?,
+            Some(parking) => {
+                let now = Instant::now();
+                let there = parking.park(&self.join, &self.pinned, &slice, now)?;
+                let mut given = 0;
+                for rows in &there {
+                    given += self.join_rows(rows)?;
+                }
+                given
+            }
+        };
         if self.slice_rows != usize::MAX {
             // Aim at a few output batches a slice, so that a join that multiplies stays small.
             let factor = (given / rows).max(1);
             self.slice_rows = (4 * self.rows_max / factor).max(1);
         }
         Ok(())
+    }
+
+    /// Joins probe rows; returns how many they give.
+    fn join_rows(&mut self, rows: &RecordBatch) -> Result<usize, Error> {
+        let ready = &mut self.ready;
+        let mut given = 0;
+        self.join.join(&self.pinned, rows, self.rows_max, &mut |joined| {
+            given += joined.num_rows();
+            ready.push_back(joined);
+            Ok(())
+        })?;
+        Ok(given)
+    }
+
+    /// Joins the parked rows whose keys have come, and those that have waited long enough. Says
+    /// whether there were any.
+    fn release_parked(&mut self) -> Result<bool, Error> {
+        let Some(parking) = &mut self.parking else {
+            return Ok(false);
+        };
+        let is_changed = !self.join.is_current(&self.pinned);
+        if is_changed {
+            self.pinned = Arc::new(self.join.pin()?);
+        }
+        let released = parking.release(&self.join, &self.pinned, is_changed, Instant::now())?;
+        for rows in &released {
+            self.join_rows(rows)?;
+        }
+        Ok(!released.is_empty())
+    }
+
+    /// Waits for a key, or for the time of the oldest parked row; says whether any row is parked.
+    fn wait_for_keys(&self) -> bool {
+        let Some(parking) = self.parking.as_ref().filter(|parking| !parking.is_empty()) else {
+            return false;
+        };
+        let left = parking.time_left(Instant::now()).unwrap_or_default();
+        let longest = left.min(LOOK_INTERVAL);
+        tokio::task::block_in_place(|| wait_for_change(&self.join, &self.pinned, longest));
+        true
     }
 
     fn end(&mut self) -> Result<(), Error> {

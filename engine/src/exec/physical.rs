@@ -16,11 +16,13 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
+use fletching_kernels::JoinKind;
+use fletching_planner::{LookupArm, LookupJoinNode, MissPolicy, OnMiss, arm_table};
 
 use super::lookup_exec::LookupJoinExec;
 use super::provider::TableRows;
-use crate::operator::{ArmSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
+use crate::error::Error;
+use crate::operator::{ArmMiss, ArmSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
 use crate::table::{KeySpec, Table};
 
 /// Makes a plan that can run.
@@ -77,6 +79,8 @@ impl Binder<'_> {
             .iter()
             .map(|(probe, _)| self.bind(probe, &probe_schema, layout))
             .collect::<PlanResult<Vec<_>>>()?;
+        let is_over_probe = probe_keys.iter().all(BoundExpr::is_over_probe);
+        check_arm(arm, &table, &columns, is_over_probe)?;
         let table_keys = arm
             .keys
             .iter()
@@ -102,8 +106,48 @@ impl Binder<'_> {
             probe_keys,
             key,
             residual,
+            miss: ArmMiss::new(arm.miss),
         })
     }
+}
+
+/// Fails where a policy lacks what it needs, or a column cannot be had of such a join.
+fn check_arm(arm: &LookupArm, table: &Table, columns: &[usize], is_over_probe: bool) -> PlanResult<()> {
+    let policy = arm.miss.and_then(OnMiss::settled);
+    let options = &table.options().miss;
+    let waits = arm.miss.map(|miss| miss.policy) == Some(MissPolicy::Wait);
+    let (message, hint) = match policy {
+        _ if waits && !is_over_probe => (
+            "a row can wait only for a key of its own, not for one that comes from another table",
+            "say ON_MISS with another policy in the query",
+        ),
+        Some(MissPolicy::Default) if !options.has_defaults() => (
+            "the query says ON_MISS 'default', but the table has no default values",
+            "create the table with default.COLUMN = 'value'",
+        ),
+        Some(MissPolicy::DeadLetter) if options.dead_letter.is_none() => (
+            "the query says ON_MISS 'dead_letter', but the table names no sink for it",
+            "create the table with miss.dead_letter = 'name of a sink'",
+        ),
+        _ => {
+            let width = table.schema().fields().len();
+            let is_per_row = matches!(arm.kind, JoinKind::Inner | JoinKind::Left);
+            if is_per_row || columns.iter().all(|column| *column < width) {
+                return Ok(());
+            }
+            (
+                "_matched, _version and _updated_at can be had of INNER and LEFT joins only",
+                "write the join as a LEFT JOIN of the table",
+            )
+        }
+    };
+    Err(Error::Option {
+        subject: format!("table {}", table.name()),
+        message: message.into(),
+        hint: Some(hint.into()),
+        location: None,
+    }
+    .into())
 }
 
 /// Finds the table behind an arm, and which of its columns the arm's plan gives.
@@ -114,7 +158,7 @@ fn bound_table(arm: &LookupArm) -> PlanResult<(Arc<Table>, Vec<usize>)> {
     let table = provider
         .downcast_ref::<TableRows>()
         .ok_or_else(|| internal_datafusion_err!("{} is no table", behind.name))?;
-    Ok((Arc::clone(&table.0), behind.columns))
+    Ok((Arc::clone(&table.table), behind.columns))
 }
 
 /// Rewrites an expression over an arm's columns into one over the whole table.
@@ -132,6 +176,7 @@ fn over_table(
             };
             let at = *columns
                 .get(column.index())
+                .filter(|at| **at < schema.fields().len())
                 .ok_or_else(|| internal_datafusion_err!("{column} is not a column of the table"))?;
             Ok(Transformed::yes(
                 Arc::new(Column::new(schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>,

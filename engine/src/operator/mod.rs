@@ -1,9 +1,15 @@
 //! Operators: synchronous work on batches, hosted by DataFusion's plans and by prepared queries.
 
 mod bound;
+mod counters;
 mod lookup_join;
+mod miss;
 mod pinned;
+mod wait;
 
 pub(crate) use bound::BoundExpr;
+pub use counters::LookupCounts;
 pub(crate) use lookup_join::{ArmSpec, LookupJoin, OutputColumn};
+pub(crate) use miss::{ArmMiss, DeadLetters};
 pub(crate) use pinned::{LookupTuning, PinnedTables};
+pub(crate) use wait::{Parking, wait_for_change};

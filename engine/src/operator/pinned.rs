@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
-use fletching_kernels::{Interleaved, KeyIndex, Picks, RowId, VisitedRows};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use fletching_kernels::{Interleaved, KeyIndex, NO_ROW, Picks, RowId, VisitedRows, gather};
+use fletching_planner::Provenance;
 
 use crate::error::Result;
 use crate::table::{KeySpec, TableSnapshot};
@@ -84,6 +85,14 @@ impl PinnedArm {
         })
     }
 
+    /// Gathers a column of the table, or says of rows where they come from.
+    pub(super) fn column(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
+        match Provenance::at(column, self.rows.num_columns()) {
+            None => Ok(gather(self.rows.column(column), rows)?),
+            Some(which) => Ok(provenance(which, &self.snapshot, rows)),
+        }
+    }
+
     fn interleave(&self) -> Result<()> {
         if !self.together.is_empty() && self.interleaved.get().is_none() {
             let interleaved = self.snapshot.interleaved(&self.together, self.threads)?;
@@ -113,6 +122,7 @@ impl PinnedArm {
 /// Rows of an arm to gather, and what was gathered of them at once.
 pub(super) struct ArmPicks<'a> {
     arm: &'a PinnedArm,
+    rows: &'a [RowId],
     picks: Picks<'a>,
     together: Vec<ArrayRef>,
 }
@@ -125,14 +135,39 @@ impl<'a> ArmPicks<'a> {
             Some(interleaved) => interleaved.gather(&picks)?,
             None => Vec::new(),
         };
-        Ok(Self { arm, picks, together })
+        Ok(Self {
+            arm,
+            rows,
+            picks,
+            together,
+        })
     }
 
     pub(super) fn column(&self, column: usize) -> Result<ArrayRef> {
+        if column >= self.arm.rows.num_columns() {
+            return self.arm.column(column, self.rows);
+        }
         let at = self.arm.together.binary_search(&column);
         match at.ok().and_then(|at| self.together.get(at)) {
             Some(gathered) => Ok(Arc::clone(gathered)),
             None => Ok(self.picks.gather(self.arm.rows.column(column))?),
+        }
+    }
+}
+
+/// Says of rows whether they are there, and of which version.
+fn provenance(which: Provenance, snapshot: &TableSnapshot, rows: &[RowId]) -> ArrayRef {
+    let is_there = rows.iter().map(|row| *row != NO_ROW);
+    match which {
+        Provenance::Matched => Arc::new(is_there.map(Some).collect::<BooleanArray>()),
+        Provenance::Version => {
+            let version = i64::try_from(snapshot.version()).ok();
+            let versions = is_there.map(|is_there| version.filter(|_| is_there));
+            Arc::new(versions.collect::<Int64Array>())
+        }
+        Provenance::UpdatedAt => {
+            let times = is_there.map(|is_there| is_there.then(|| snapshot.updated_at_us()));
+            Arc::new(times.collect::<TimestampMicrosecondArray>())
         }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Settings {
     pub(crate) batch_rows: usize,
     /// Whether lookups may copy columns of large tables row by row.
     pub(crate) interleaves: bool,
+    /// Rows of a stream that `CHECK JOIN` looks at.
+    pub(crate) check_sample_rows: usize,
     /// DataFusion's own, as set by name.
     pub(crate) datafusion: ConfigOptions,
 }
@@ -36,10 +38,15 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
         help: "copy the columns that a lookup takes from a large table row by row, up to 64 bytes a \
                row more, for one cache miss where there were several (on or off)",
     },
+    SettingSpec {
+        name: "check.sample_rows",
+        help: "rows of each stream that CHECK JOIN looks at",
+    },
 ];
 
 const THREADS_MAX: usize = 1024;
 const BATCH_ROWS_MAX: usize = 1 << 20;
+const SAMPLE_ROWS_MAX: usize = 1 << 24;
 
 impl Settings {
     /// Takes the defaults, and the number of threads from the environment.
@@ -49,6 +56,7 @@ impl Settings {
             threads,
             batch_rows: 8192,
             interleaves: true,
+            check_sample_rows: 10_000,
             datafusion: ConfigOptions::new(),
         };
         if let Ok(text) = std::env::var("FLETCHING_THREADS") {
@@ -62,6 +70,9 @@ impl Settings {
             "threads" => self.threads = whole("threads", value, THREADS_MAX)?,
             "batch.rows" => self.batch_rows = whole("batch.rows", value, BATCH_ROWS_MAX)?,
             "lookup.interleave" => self.interleaves = on_or_off("lookup.interleave", value)?,
+            "check.sample_rows" => {
+                self.check_sample_rows = whole("check.sample_rows", value, SAMPLE_ROWS_MAX)?;
+            }
             _ if name.starts_with("datafusion.") => {
                 self.datafusion.set(name, value).map_err(|error| Error::Option {
                     subject: format!("setting {name}"),
@@ -85,6 +96,7 @@ impl Settings {
             "threads" => Ok(self.threads.to_string()),
             "batch.rows" => Ok(self.batch_rows.to_string()),
             "lookup.interleave" => Ok(if self.interleaves { "on" } else { "off" }.to_string()),
+            "check.sample_rows" => Ok(self.check_sample_rows.to_string()),
             _ => match self
                 .datafusion
                 .entries()

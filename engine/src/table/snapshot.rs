@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::build::build;
+use crate::clock::now_us;
 use crate::error::{Error, Result};
 
 /// An index, built by the first who needs it.
@@ -27,6 +28,7 @@ type InterleavedSlot = Arc<Mutex<Weak<Interleaved>>>;
 /// One version of a table.
 pub struct TableSnapshot {
     version: u64,
+    updated_at_us: i64,
     schema: SchemaRef,
     chunks: Vec<RecordBatch>,
     row_count: usize,
@@ -74,6 +76,15 @@ impl KeySpec {
         }
     }
 
+    /// Returns the key's expressions for people: columns by their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |expression: &Arc<dyn PhysicalExpr>| {
+            let column = expression.downcast_ref::<datafusion::physical_expr::expressions::Column>();
+            column.map_or_else(|| expression.to_string(), |column| column.name().to_string())
+        };
+        self.expressions.iter().map(name).collect()
+    }
+
     /// Makes the key of a table's own columns.
     pub(crate) fn of_columns(schema: &Schema, columns: &[usize]) -> Self {
         let column = |&at: &usize| {
@@ -96,6 +107,7 @@ impl TableSnapshot {
     pub(crate) fn empty(schema: SchemaRef) -> Self {
         Self {
             version: 0,
+            updated_at_us: now_us(),
             schema,
             chunks: Vec::new(),
             row_count: 0,
@@ -144,6 +156,11 @@ impl TableSnapshot {
     /// Returns the number of this version.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Returns when this version was made, in microseconds since 1970 (UTC).
+    pub fn updated_at_us(&self) -> i64 {
+        self.updated_at_us
     }
 
     /// Returns how many rows there are.

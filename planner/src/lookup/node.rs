@@ -17,6 +17,8 @@ use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, TableReference, i
 use datafusion_expr::{Expr, InvariantLevel, LogicalPlan, TableSource, UserDefinedLogicalNodeCore};
 use fletching_kernels::JoinKind;
 
+use crate::miss::{MissPolicy, OnMiss};
+
 /// One table looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LookupArm {
@@ -30,6 +32,9 @@ pub struct LookupArm {
     pub null_equals_null: bool,
     /// What else must hold for a match, over the probe side, earlier arms and the table.
     pub residual: Option<Expr>,
+    /// What becomes of a row without a match, where that is not SQL's own answer. The kind is
+    /// already the one that follows from it.
+    pub miss: Option<OnMiss>,
 }
 
 impl LookupArm {
@@ -123,6 +128,33 @@ impl LookupJoinNode {
         self.schema_of(arm)?.join(self.arms[arm].table.schema())
     }
 
+    /// Says whether probe rows may go to a sink of dead letters, which gets them whole.
+    fn needs_whole_rows(&self) -> bool {
+        self.arms
+            .iter()
+            .any(|arm| arm.miss.and_then(OnMiss::settled) == Some(MissPolicy::DeadLetter))
+    }
+
+    /// Joins this node's arms to the probe side of the node below, where it is another of such
+    /// joins; none where the two cannot share one node.
+    ///
+    /// # Errors
+    /// As [`LookupJoinNode::try_new`].
+    pub(crate) fn merged(&self, is_per_row: impl Fn(JoinKind) -> bool) -> Result<Option<Self>> {
+        let LogicalPlan::Extension(below) = &self.probe else {
+            return Ok(None);
+        };
+        let Some(below) = below.node.as_any().downcast_ref::<Self>() else {
+            return Ok(None);
+        };
+        let mut arms = below.arms.iter().chain(&self.arms);
+        if !arms.clone().all(|arm| is_per_row(arm.kind)) {
+            return Ok(None);
+        }
+        let arms = arms.by_ref().cloned().collect();
+        Self::try_new(below.probe.clone(), arms).map(Some)
+    }
+
     /// Says whether every column is one of the probe side's.
     pub(crate) fn is_over_probe(&self, columns: &HashSet<&Column>) -> bool {
         columns
@@ -204,6 +236,9 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
             let comma = if at > 0 { "," } else { "" };
             let name = arm_table(&arm.table).map_or_else(|_| "?".to_string(), |table| table.name.to_string());
             write!(f, "{comma} {} {name} ON {}", kind_word(arm.kind), arm.condition())?;
+            if let Some(miss) = arm.miss {
+                write!(f, " ON MISS {miss}")?;
+            }
         }
         Ok(())
     }
@@ -256,6 +291,10 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
         );
         needed.push(if whole_table {
             Vec::new()
+        } else if self.needs_whole_rows() {
+            let width = self.probe.schema().fields().len();
+            take(width);
+            (0..width).collect()
         } else {
             take(self.probe.schema().fields().len())
         });

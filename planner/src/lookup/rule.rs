@@ -19,6 +19,7 @@ use datafusion_optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use fletching_kernels::JoinKind;
 
 use super::node::{LookupArm, LookupJoinNode};
+use crate::miss::OnMiss;
 
 /// Turns joins with keyed tables into [`LookupJoinNode`]s, several in a row into one.
 #[derive(Debug)]
@@ -43,6 +44,13 @@ impl OptimizerRule for PlanLookupJoins {
     }
 
     fn rewrite(&self, plan: LogicalPlan, _config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        if let LogicalPlan::Extension(Extension { node }) = &plan
+            && let Some(star) = node.as_any().downcast_ref::<LookupJoinNode>()
+            && let Some(merged) = star.merged(is_per_row)?
+        {
+            let node = Arc::new(merged);
+            return Ok(Transformed::yes(LogicalPlan::Extension(Extension { node })));
+        }
         let LogicalPlan::Join(join) = plan else {
             return Ok(Transformed::no(plan));
         };
@@ -54,17 +62,19 @@ impl OptimizerRule for PlanLookupJoins {
 }
 
 /// A join seen with the table on the right.
-struct TableSide {
+pub(super) struct TableSide {
     swapped: bool,
-    kind: JoinKind,
-    table: LogicalPlan,
+    pub(super) kind: JoinKind,
+    pub(super) table: LogicalPlan,
     filter: Option<Expr>,
+    /// What becomes of a row without a match.
+    pub(super) miss: Option<OnMiss>,
 }
 
 impl PlanLookupJoins {
     /// Picks the side to look up: one that needs no pass over the whole table at the end first,
     /// then one whose primary key is the join key, then the right one.
-    fn choose_table_side(&self, join: &Join) -> Result<Option<TableSide>> {
+    pub(super) fn choose_table_side(&self, join: &Join) -> Result<Option<TableSide>> {
         let usable = |expr: &Expr| !expr.is_volatile() && !has_subquery(expr);
         let conditions = join
             .on
@@ -100,6 +110,7 @@ impl PlanLookupJoins {
                         kind,
                         table,
                         filter,
+                        miss: None,
                     },
                 ));
             }
@@ -209,7 +220,7 @@ fn join_kind(join_type: JoinType, swapped: bool) -> Option<JoinKind> {
 }
 
 impl TableSide {
-    fn into_plan(self, join: &Join) -> Result<LogicalPlan> {
+    pub(super) fn into_plan(self, join: &Join) -> Result<LogicalPlan> {
         let probe = if self.swapped { &join.right } else { &join.left };
         let keys = join
             .on
@@ -226,10 +237,11 @@ impl TableSide {
         let residual = conjunction(self.filter.into_iter().chain(join.filter.clone()));
         let arm = LookupArm {
             table: self.table,
-            kind: self.kind,
+            kind: self.miss.map_or(self.kind, |miss| miss.kind(self.kind)),
             keys,
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             residual,
+            miss: self.miss,
         };
         let node = match probe.as_ref() {
             LogicalPlan::Extension(Extension { node }) => {
