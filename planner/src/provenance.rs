@@ -33,7 +33,7 @@ const FIELD_MARK: &str = "fletching.provenance";
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Provenance {
-    /// `_matched`: whether there is a row. Never NULL.
+    /// `_matched`: whether there is a row; false where a lookup has found none.
     Matched,
     /// `_version`: the table's version that was read.
     Version,

@@ -17,6 +17,19 @@ use crate::operator::DeadLetters;
 pub(crate) struct OpenLetters(Vec<Arc<DeadLetters>>);
 
 impl OpenLetters {
+    /// Fails where the rows of a query go to the same sink: each would replace the other.
+    pub(crate) fn check_apart(&self, target: &str) -> Result<()> {
+        if self.0.iter().all(|letters| letters.sink() != target) {
+            return Ok(());
+        }
+        Err(Error::Option {
+            subject: format!("sink {target}"),
+            message: "it is to hold both the rows of the query and their dead letters".into(),
+            hint: Some("name another sink in miss.dead_letter".into()),
+            location: None,
+        })
+    }
+
     /// Publishes what was written, also where it is nothing: the sink then has the dead letters of
     /// this run and no other.
     pub(crate) fn commit(&self) -> Result<()> {

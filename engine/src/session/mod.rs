@@ -386,7 +386,7 @@ impl Session {
     /// let session = Session::new()?;
     /// let changes = session.watch_tables();
     /// session.sql("CREATE TABLE users (id BIGINT)")?;
-    /// assert!(changes.take().is_none()); // it has no source: nothing loads
+    /// assert!(changes.try_next().is_none()); // it has no source: nothing loads
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn watch_tables(&self) -> TableWatch {

@@ -64,15 +64,17 @@ impl Session {
         ))
     }
 
-    /// Runs a query to its end and writes its rows.
+    /// Runs a query to its end and writes its rows to a sink.
     pub(crate) fn write(
         &self,
         plan: &LogicalPlan,
         catalog: &StatementCatalog,
+        target: &str,
         mut writer: Box<dyn SinkWriter>,
     ) -> Result<SinkSummary> {
         let physical = self.ready_plan(plan, catalog)?;
         let letters = self.open_letters(&physical, catalog)?;
+        letters.check_apart(target)?;
         let schema = output_schema(plan);
         let context = catalog.state.task_ctx();
         let cancelled = Arc::clone(&catalog.cancelled);

@@ -133,7 +133,7 @@ impl Session {
                 let written = entry
                     .sink
                     .create(&output_schema(query))
-                    .and_then(|writer| self.write(query, catalog, writer));
+                    .and_then(|writer| self.write(query, catalog, &create.name, writer));
                 match written {
                     Ok(summary) => Ok(sink_outcome(&create.name, &summary)),
                     Err(error) => {
@@ -186,7 +186,7 @@ impl Session {
             }
             Some(Entry::Sink(sink)) => {
                 let writer = sink.sink.create(&output_schema(plan))?;
-                Ok(sink_outcome(target, &self.write(plan, catalog, writer)?))
+                Ok(sink_outcome(target, &self.write(plan, catalog, target, writer)?))
             }
             _ => Err(Error::internal(format!("{target} takes no rows"))),
         }

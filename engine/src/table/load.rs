@@ -23,7 +23,8 @@ use crate::error::{Error, ErrorClass, Result};
 /// How long a wait lasts at most before it looks whether it was cancelled.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Rows that a table which serves while it loads gathers before it publishes the next version.
+/// Rows that a table which serves while it loads gathers, once it has as many, before it publishes
+/// the next version.
 const EARLY_ROWS_MIN: usize = 1024;
 
 /// What loading needs of its session.
@@ -326,8 +327,8 @@ impl LoadJob {
         Ok(chunks)
     }
 
-    /// Publishes rows of a table that is joined with while it loads, a version each time there are
-    /// twice as many; the last version has them in the order of the source.
+    /// Publishes rows of a table that is joined with while it loads: every batch of a small table,
+    /// then so many rows at once. The last version has them in the order of the source.
     fn publish_early(&self, batch: &RecordBatch, early: &Mutex<Vec<RecordBatch>>) -> Result<()> {
         if self.options.ready != Ready::Immediately {
             return Ok(());

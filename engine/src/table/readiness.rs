@@ -182,7 +182,7 @@ pub struct TableWatch {
 
 impl TableWatch {
     /// Returns the next change that has happened already.
-    pub fn take(&self) -> Option<TableProgress> {
+    pub fn try_next(&self) -> Option<TableProgress> {
         self.events.try_recv().ok()
     }
 
