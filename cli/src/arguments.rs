@@ -63,12 +63,16 @@ enum Command {
     /// Plan and validate SQL files without running them
     ///
     /// Sources are opened as far as it takes to learn their columns. Nothing is loaded, nothing is
-    /// written.
+    /// written. With --sample, tables are loaded and the joins tried on some rows.
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// The files; - is standard input
         #[arg(required = true, value_name = "FILE.sql")]
         files: Vec<PathBuf>,
+
+        /// Load the tables, join N rows of each stream, and report on the keys
+        #[arg(long, value_name = "N")]
+        sample: Option<NonZeroUsize>,
     },
 
     /// Open the shell, as `fletching` alone does
@@ -104,7 +108,9 @@ Examples:
 const CHECK_EXAMPLES: &str = "\
 Examples:
   fletching check enrich.sql          prints: enrich.sql: 5 statements are fine
-  fletching check enrich.sql || exit  ends with 2 where something is wrong";
+  fletching check enrich.sql || exit  ends with 2 where something is wrong
+  fletching check --sample 10000 enrich.sql
+                                      what the joins will find, before a long run";
 
 /// What a session is opened with.
 #[derive(Debug, Clone, Args)]
@@ -172,7 +178,10 @@ pub(crate) enum Task {
         output: OutputArguments,
     },
     /// Check files.
-    Check { files: Vec<PathBuf> },
+    Check {
+        files: Vec<PathBuf>,
+        sample: Option<NonZeroUsize>,
+    },
     /// Open the shell.
     Shell { output: OutputArguments },
     /// Run benchmarks.
@@ -197,7 +206,7 @@ impl Arguments {
                 sources: files.into_iter().map(Source::file).collect(),
                 output: output.or(self.output),
             },
-            Some(Command::Check { files }) => Task::Check { files },
+            Some(Command::Check { files, sample }) => Task::Check { files, sample },
             Some(Command::Shell { output }) => Task::Shell {
                 output: output.or(self.output),
             },

@@ -17,6 +17,7 @@ mod diagnostic;
 mod failure;
 mod figures;
 mod interrupt;
+mod lookups;
 mod opening;
 mod paint;
 mod progress;
@@ -51,7 +52,7 @@ fn start(arguments: Arguments, terminal: &Terminal) -> Result<(), Failure> {
     let session = arguments.session.clone();
     match arguments.into_task(terminal) {
         Task::Run { sources, output } => run::run(sources, &session, &output, terminal),
-        Task::Check { files } => check::check(&files, &session, terminal),
+        Task::Check { files, sample } => check::check(&files, sample, &session, terminal),
         Task::Shell { output } => shell::run(&session, &output, terminal),
         Task::Bench { arguments } => bench::run(&arguments, &session, terminal),
         Task::BenchWorker => bench::serve(),

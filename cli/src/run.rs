@@ -11,6 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::failure::Failure;
 use crate::figures;
 use crate::interrupt::Interrupt;
+use crate::lookups;
 use crate::opening;
 use crate::progress::Progress;
 use crate::results::{self, Destination, Format, ROWS_SHOWN, TableLook, WriteError};
@@ -206,12 +207,18 @@ impl Runner {
         started: Instant,
         warn: impl Fn(),
     ) -> Result<(), Stop> {
-        let progress = Progress::watch(&self.session, &self.interrupt, self.terminal_for_progress());
+        let progress = match self.terminal_for_progress() {
+            None if self.style.progress => Progress::log(&self.session, &self.terminal),
+            terminal => Progress::watch(&self.session, &self.interrupt, terminal),
+        };
         match self.session.execute(statement)? {
             Outcome::Rows(rows) => {
                 // What planning warns of is told before a query that may take long.
                 progress.aside(warn);
-                self.write_rows(rows, out, started, &progress)
+                self.write_rows(rows, out, started, &progress)?;
+                drop(progress);
+                self.tell_lookups(false);
+                Ok(())
             }
             Outcome::Done(summary) => {
                 drop(progress);
@@ -222,8 +229,20 @@ impl Runner {
                 };
                 if is_told {
                     self.terminal.message(&summary.message);
+                    if summary.rows.is_some() {
+                        self.tell_lookups(true);
+                    }
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// Tells which rows had no match, unless nothing is to be told.
+    fn tell_lookups(&self, all: bool) {
+        if self.style.summaries != Summaries::None {
+            for line in lookups::lines(&self.session.lookup_counts(), all) {
+                self.terminal.message(&line);
             }
         }
     }

@@ -86,6 +86,26 @@ pub enum Error {
         hint: Option<String>,
     },
 
+    /// A table is not ready in time, and its options say that this ends the statement.
+    #[error("table {table}: {message}; raise ready.timeout, or say ready.on_timeout = 'hold' or 'proceed'")]
+    NotReady {
+        /// The table.
+        table: String,
+        /// How long was waited, and how far it is.
+        message: String,
+    },
+
+    /// A row's key is not in a table that says `on_miss = 'error'`.
+    #[error("table {table} has no row for {key}: {row}; add the row, or choose another on_miss")]
+    Miss {
+        /// The table.
+        table: String,
+        /// The key, as in `user_id = 7`.
+        key: String,
+        /// The row that was to be joined, as JSON: the columns that the query needs of it.
+        row: String,
+    },
+
     /// A batch handed in does not have the columns the query was prepared for.
     #[error("{message}")]
     Batch {
@@ -185,6 +205,8 @@ impl Error {
             Self::Record { .. } => "BAD_RECORD",
             Self::File { .. } => "FILE",
             Self::Compute { .. } => "COMPUTE",
+            Self::NotReady { .. } => "NOT_READY",
+            Self::Miss { .. } => "MISS",
             Self::Batch { .. } => "BATCH",
             Self::Resource { .. } => "RESOURCE",
             Self::TableMemory { .. } => "TABLE_MEMORY",
@@ -201,9 +223,10 @@ impl Error {
             | Self::Option { .. }
             | Self::Record { .. }
             | Self::Compute { .. }
+            | Self::Miss { .. }
             | Self::Batch { .. }
             | Self::Cancelled => ErrorClass::User,
-            Self::Resource { .. } | Self::TableMemory { .. } => ErrorClass::Resource,
+            Self::Resource { .. } | Self::TableMemory { .. } | Self::NotReady { .. } => ErrorClass::Resource,
             Self::File { .. } | Self::External { .. } => ErrorClass::External,
             Self::Internal { .. } => ErrorClass::Internal,
         }
@@ -335,6 +358,11 @@ impl Error {
                     path: path.clone(),
                     message: message.clone(),
                     hint: hint.clone(),
+                },
+                Some(Self::Miss { table, key, row }) => Self::Miss {
+                    table: table.clone(),
+                    key: key.clone(),
+                    row: row.clone(),
                 },
                 _ => Self::Compute {
                     message: inner.to_string(),

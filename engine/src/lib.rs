@@ -28,6 +28,7 @@
 //! - [`Prepared`]: a query planned once and called with batches.
 //! - [`connector`]: the contract for sources and sinks; `fletching-connectors` has files and more.
 
+mod clock;
 pub mod connector;
 mod error;
 mod exec;
@@ -41,8 +42,9 @@ pub use error::{Error, ErrorClass, RecordPlace, Result};
 pub use fletching_planner::{
     Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind,
 };
+pub use operator::LookupCounts;
 pub use prepared::Prepared;
 pub use session::{
     Activity, ActivityKind, ActivityState, CancelHandle, Outcome, Rows, Session, SessionBuilder, Summary,
 };
-pub use table::{Table, TableSnapshot, TableState};
+pub use table::{Table, TableProgress, TableSnapshot, TableState, TableWatch};

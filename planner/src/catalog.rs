@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{DataFusionError, Result, ScalarValue, TableReference, not_impl_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
@@ -14,6 +15,7 @@ use datafusion_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF
 use crate::as_of::{MARKER, marker};
 use crate::error::{SqlError, SqlErrorKind, nearest};
 use crate::functions::Functions;
+use crate::miss::{MissPolicy, OnMiss};
 use crate::statement::RelationKind;
 
 /// A relation as the planner sees it.
@@ -27,6 +29,12 @@ pub struct Relation {
     pub primary_key: Vec<String>,
     /// Where its rows are versions of their keys: how they are told apart.
     pub versions: Option<Versions>,
+    /// Of a table, what becomes of rows that it has no match for; none for SQL's own answer.
+    pub on_miss: Option<OnMiss>,
+    /// Of a table, what becomes of rows that a hint lets wait in vain; none for SQL's own answer.
+    pub miss_then: Option<MissPolicy>,
+    /// Of a table, the same with its [`Provenance`](crate::Provenance) columns.
+    pub traced: Option<Arc<dyn TableSource>>,
 }
 
 /// How the rows of a versioned table are in time: each is valid from its version until the next
@@ -115,8 +123,11 @@ pub(crate) struct Names<'a> {
     pub(crate) catalog: &'a dyn Catalog,
     pub(crate) functions: &'a Functions,
     pub(crate) config: &'a ConfigOptions,
+    /// Whether the statement names a provenance column.
+    pub(crate) is_traced: bool,
     used: Mutex<BTreeMap<String, Relation>>,
-    sink_allowed: Mutex<Option<String>>,
+    /// The target of an INSERT: the one sink that may be looked up, or a table as it is.
+    target: Mutex<Option<String>>,
 }
 
 impl<'a> Names<'a> {
@@ -125,8 +136,9 @@ impl<'a> Names<'a> {
             catalog,
             functions,
             config,
+            is_traced: false,
             used: Mutex::default(),
-            sink_allowed: Mutex::default(),
+            target: Mutex::default(),
         }
     }
 
@@ -147,24 +159,43 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// Lets one sink be looked up, as the target of an INSERT.
-    pub(crate) fn allow_sink(&self, name: &str) {
-        *self.sink_allowed.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
+    /// Lets one sink be looked up, as the target of an INSERT; a table is then as it is.
+    pub(crate) fn set_target(&self, name: &str) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
     }
 
     fn may_read(&self, name: &str, relation: &Relation) -> bool {
-        relation.kind != RelationKind::Sink
-            || self
-                .sink_allowed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .as_deref()
-                == Some(name)
+        relation.kind != RelationKind::Sink || self.is_target(name)
+    }
+
+    fn is_target(&self, name: &str) -> bool {
+        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        target.as_deref() == Some(name)
     }
 
     /// Returns the relations that were looked up.
     pub(crate) fn used(&self) -> BTreeMap<String, Relation> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Names<'_> {
+    /// Returns the relations that were looked up, and the tables that a plan scans beside them, by
+    /// way of views.
+    pub(crate) fn used_by(&self, plan: &LogicalPlan) -> Result<BTreeMap<String, Relation>> {
+        let mut used = self.used();
+        plan.apply_with_subqueries(|plan| {
+            if let LogicalPlan::TableScan(scan) = plan {
+                let name = scan.table_name.table();
+                if !used.contains_key(name)
+                    && let Ok(Some(relation)) = self.catalog.relation(name)
+                {
+                    used.insert(name.to_string(), relation);
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(used)
     }
 }
 
@@ -182,7 +213,9 @@ impl ContextProvider for Names<'_> {
             .hint("read what the sink writes through a stream or table of its own");
             return Err(DataFusionError::External(Box::new(error)));
         }
-        let source = Arc::clone(&relation.source);
+        let traced = relation.traced.as_ref();
+        let traced = traced.filter(|_| self.is_traced && !self.is_target(name.table()));
+        let source = Arc::clone(traced.unwrap_or(&relation.source));
         self.used
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -77,6 +77,12 @@ pub(crate) fn plan_view(planning: &mut Planning<'_>, view: &ast::CreateView) -> 
                 .hint("use CREATE TABLE … AS SELECT"),
         ));
     }
+    if let Some((alias, hint)) = planning.parsed().hints.iter().next() {
+        let what = format!("ON_MISS({alias}) in a view would be forgotten where the view is used");
+        return Err(SqlError::unsupported(what)
+            .at(hint.location, "/*+")
+            .hint("give the table the option on_miss, or the query that uses the view the hint"));
+    }
     let name = planning.simple_name(&view.name)?;
     let mut plan = planning.logical(ast::Statement::Query(view.query.clone()))?;
     if !view.columns.is_empty() {

@@ -152,6 +152,10 @@ pub enum WarningKind {
     JoinMeaning,
     /// Rows of a source were left out.
     BadRows,
+    /// A table is not ready in time, and is waited for or gone on without.
+    NotReady,
+    /// A check of a join found something that looks wrong.
+    JoinCheck,
 }
 
 /// Something that can be run but deserves a look.
@@ -181,6 +185,8 @@ impl Warning {
             WarningKind::DuplicateKey => "DUPLICATE_KEY",
             WarningKind::JoinMeaning => "JOIN_MEANING",
             WarningKind::BadRows => "BAD_ROWS",
+            WarningKind::NotReady => "NOT_READY",
+            WarningKind::JoinCheck => "JOIN_CHECK",
         }
     }
 }

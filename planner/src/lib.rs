@@ -21,9 +21,12 @@ mod error;
 mod functions;
 mod locate;
 mod lookup;
+mod miss;
+mod option_names;
 mod parse;
 mod place;
 mod planner;
+mod provenance;
 mod refuse;
 mod rewrite;
 mod slice;
@@ -34,8 +37,10 @@ pub use catalog::{Catalog, Relation, Versions, ViewSource};
 pub use error::{Location, SqlError, SqlErrorKind, Warning, WarningKind};
 pub use functions::Functions;
 pub use lookup::{AsOfTimes, LookupArm, LookupJoinNode, TableColumns, arm_table, kind_word};
+pub use miss::{MissPolicy, OnMiss};
 pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
+pub use provenance::Provenance;
 pub use rewrite::plain_name;
 pub use statement::{
     ChangeKind, CreateRelation, Planned, RelationKind, ShowKind, Statement, TableChange, WithOption,

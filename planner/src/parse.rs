@@ -9,6 +9,8 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use crate::as_of::spell_as_of;
 use crate::dialect::FletchingDialect;
 use crate::error::{Location, SqlError, SqlErrorKind, nearest};
+use crate::miss::{MissHints, hints_of};
+use crate::option_names::join_option_names;
 use crate::refuse;
 use crate::slice::{offset_of, slice};
 use crate::statement::{RelationKind, ShowKind};
@@ -21,6 +23,7 @@ const NESTING_MAX: usize = 256;
 pub struct ParsedStatement {
     pub(crate) ast: Ast,
     pub(crate) tokens: Vec<TokenWithSpan>,
+    pub(crate) hints: MissHints,
     text: String,
 }
 
@@ -45,7 +48,11 @@ impl ParsedStatement {
     /// Says whether the statement gives rows back rather than changing something.
     pub fn is_query(&self) -> bool {
         match &self.ast {
-            Ast::Explain { .. } | Ast::Show(_) | Ast::ShowSetting(_) | Ast::Describe(_) => true,
+            Ast::Explain { .. }
+            | Ast::CheckJoin(_)
+            | Ast::Show(_)
+            | Ast::ShowSetting(_)
+            | Ast::Describe(_) => true,
             Ast::Sql(statement) => matches!(**statement, ast::Statement::Query(_)),
             Ast::Create { .. } | Ast::Set { .. } | Ast::Drop { .. } => false,
         }
@@ -80,6 +87,8 @@ pub(crate) enum Ast {
         verbose: bool,
         statement: Box<Ast>,
     },
+    /// `CHECK JOIN query`.
+    CheckJoin(Box<Ast>),
     /// Everything sqlparser understands by itself.
     Sql(Box<ast::Statement>),
 }
@@ -115,9 +124,15 @@ pub fn parse(script: &str) -> Result<Vec<ParsedStatement>, SqlError> {
             continue;
         };
         let text = slice(script, first.span.start, last.span.end);
+        let hints = hints_of(part)?;
         let ast = StatementParser::new(&dialect, spell_as_of(&tokens)?).parse()?;
         refuse::check(&ast, &tokens)?;
-        statements.push(ParsedStatement { ast, tokens, text });
+        statements.push(ParsedStatement {
+            ast,
+            tokens,
+            hints,
+            text,
+        });
     }
     Ok(statements)
 }
@@ -137,7 +152,7 @@ fn lower_first(text: &mut String) {
 /// Statements that may open a line here, for hints.
 const OPENERS: &[&str] = &[
     "SELECT", "WITH", "VALUES", "CREATE", "DROP", "INSERT", "UPDATE", "DELETE", "SHOW", "DESCRIBE",
-    "EXPLAIN", "SET", "FROM",
+    "EXPLAIN", "CHECK", "SET", "FROM",
 ];
 
 struct StatementParser<'a> {
@@ -186,11 +201,25 @@ impl<'a> StatementParser<'a> {
                 statement,
             });
         }
+        if self.word_at(0, "CHECK") {
+            return self.parse_check();
+        }
         if self.word_at(0, "SET") {
             return self.parse_set();
         }
         let statement = self.with_parser(|parser| parser.parse_statement())?;
         Ok(Ast::Sql(Box::new(statement)))
+    }
+
+    fn parse_check(mut self) -> Result<Ast, SqlError> {
+        if !self.word_at(1, "JOIN") || self.tokens.len() == 2 {
+            return Err(self.expected(
+                "JOIN and a query after CHECK",
+                1 + usize::from(self.word_at(1, "JOIN")),
+            ));
+        }
+        self.tokens.drain(..2);
+        Ok(Ast::CheckJoin(Box::new(self.parse()?)))
     }
 
     /// Parses `CREATE [OR REPLACE] STREAM | SINK …` as the `CREATE TABLE` it looks like.
@@ -430,44 +459,6 @@ impl<'a> StatementParser<'a> {
         }
         error
     }
-}
-
-/// Makes `a.b.c = …` in `WITH (…)` one name, as `'a.b.c' = …` is.
-fn join_option_names(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut joined: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let (mut inside, mut depth) = (false, 0_usize);
-    for token in tokens {
-        match &token.token {
-            Token::LParen if inside => depth += 1,
-            Token::LParen if joined.last().is_some_and(|last| is_word(&last.token, "WITH")) => {
-                (inside, depth) = (true, 1);
-            }
-            Token::RParen if inside => {
-                depth -= 1;
-                inside = depth > 0;
-            }
-            Token::Word(part) if inside && depth == 1 => {
-                if let [
-                    ..,
-                    TokenWithSpan {
-                        token: Token::Word(name),
-                        ..
-                    },
-                    dot,
-                ] = joined.as_mut_slice()
-                    && dot.token == Token::Period
-                {
-                    name.value = format!("{}.{}", name.value, part.value);
-                    name.quote_style = Some('"');
-                    joined.pop();
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        joined.push(token);
-    }
-    joined
 }
 
 /// Reads `1, Column: 8`.

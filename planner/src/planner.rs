@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use datafusion_common::alias::AliasGenerator;
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{DataFusionError, Result as PlanResult, plan_datafusion_err};
 use datafusion_expr::dml::InsertOp;
 use datafusion_expr::planner::ExprPlanner;
@@ -18,18 +17,19 @@ use datafusion_optimizer::{
 };
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use sqlparser::ast::{self, ObjectName};
+use sqlparser::tokenizer::Word;
 
 use crate::as_of::{PlanAsOfJoins, mark_joins};
 use crate::catalog::{Catalog, Names, Relation};
 use crate::checked::CheckArithmetic;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::functions::Functions;
-use crate::lookup::{PlanLookupJoins, PushFilterBelowLookup};
+use crate::lookup::{Misses, PlanLookupJoins, PushFilterBelowLookup};
 use crate::parse::{Ast, ParsedStatement};
 use crate::place::place;
 use crate::rewrite::{plain_name, rewrite};
 use crate::statement::{Planned, RelationKind, Statement};
-use crate::{change, create, warnings};
+use crate::{change, create, provenance, warnings};
 
 /// Plans statements. Holds the functions and nothing else: it can be shared by threads.
 ///
@@ -86,7 +86,8 @@ impl Planner {
         catalog: &dyn Catalog,
         config: &ConfigOptions,
     ) -> Result<Planned, SqlError> {
-        let names = Names::new(catalog, &self.functions, config);
+        let mut names = Names::new(catalog, &self.functions, config);
+        names.is_traced = provenance::is_mentioned(&parsed.tokens);
         let mut planning = Planning {
             names,
             functions: &self.functions,
@@ -146,27 +147,38 @@ impl<'a> Planning<'a> {
                 verbose,
                 statement,
             } => self.explain(*analyze, *verbose, statement),
+            Ast::CheckJoin(statement) => Ok(Statement::CheckJoin(self.query_of(statement)?)),
             Ast::Sql(statement) => self.sql(statement),
         }
     }
 
-    fn explain(&mut self, analyze: bool, verbose: bool, ast: &Ast) -> Result<Statement, SqlError> {
-        let plan = match ast {
+    /// Plans the query in a statement, before it is optimised.
+    fn query_in(&mut self, ast: &Ast, verb: &str) -> Result<LogicalPlan, SqlError> {
+        match ast {
             Ast::Sql(statement) => match statement.as_ref() {
-                ast::Statement::Query(_) => self.logical(statement.as_ref().clone())?,
-                ast::Statement::Insert(insert) => self.insert(insert)?.1,
+                ast::Statement::Query(_) => self.logical(statement.as_ref().clone()),
+                ast::Statement::Insert(insert) => Ok(self.insert(insert)?.1),
                 ast::Statement::Delete(_) | ast::Statement::Update(_) => match self.sql(statement)? {
-                    Statement::Change(change) => change.rows,
-                    _ => return Err(self.cannot_explain()),
+                    Statement::Change(change) => Ok(change.rows),
+                    _ => Err(self.needs_a_query(verb)),
                 },
-                _ => return Err(self.cannot_explain()),
+                _ => Err(self.needs_a_query(verb)),
             },
             Ast::Create { table, .. } => match &table.query {
-                Some(query) => self.logical(ast::Statement::Query(query.clone()))?,
-                None => return Err(self.cannot_explain()),
+                Some(query) => self.logical(ast::Statement::Query(query.clone())),
+                None => Err(self.needs_a_query(verb)),
             },
-            _ => return Err(self.cannot_explain()),
-        };
+            _ => Err(self.needs_a_query(verb)),
+        }
+    }
+
+    fn query_of(&mut self, ast: &Ast) -> Result<LogicalPlan, SqlError> {
+        let plan = self.query_in(ast, "CHECK JOIN")?;
+        self.optimize(plan)
+    }
+
+    fn explain(&mut self, analyze: bool, verbose: bool, ast: &Ast) -> Result<Statement, SqlError> {
+        let plan = self.query_in(ast, "EXPLAIN")?;
         let optimized = self.optimize(plan.clone())?;
         Ok(Statement::Explain {
             analyze,
@@ -176,8 +188,9 @@ impl<'a> Planning<'a> {
         })
     }
 
-    fn cannot_explain(&self) -> SqlError {
-        self.placed(SqlError::unsupported("EXPLAIN takes a query").at(None, "EXPLAIN"))
+    fn needs_a_query(&self, verb: &str) -> SqlError {
+        let word = verb.split(' ').next().unwrap_or(verb);
+        self.placed(SqlError::unsupported(format!("{verb} takes a query")).at(None, word))
     }
 
     fn sql(&mut self, statement: &ast::Statement) -> Result<Statement, SqlError> {
@@ -223,7 +236,7 @@ impl<'a> Planning<'a> {
             .relation(&name)
             .map_err(|error| self.place(DataFusionError::External(Box::new(error))))?;
         match target.kind {
-            RelationKind::Table => {}
+            RelationKind::Table => self.names.set_target(&name),
             RelationKind::Sink => {
                 if target.source.schema().fields().is_empty() {
                     let Some(query) = insert.source.clone().filter(|_| insert.columns.is_empty()) else {
@@ -234,7 +247,7 @@ impl<'a> Planning<'a> {
                     };
                     return Ok((name, self.logical(ast::Statement::Query(query))?));
                 }
-                self.names.allow_sink(&name);
+                self.names.set_target(&name);
             }
             other => {
                 let what = format!("'{name}' is a {}: INSERT takes a table or a sink", other.word());
@@ -259,9 +272,12 @@ impl<'a> Planning<'a> {
     pub(crate) fn logical(&self, mut statement: ast::Statement) -> Result<LogicalPlan, SqlError> {
         mark_joins(&mut statement).map_err(|error| self.placed(error))?;
         rewrite(&mut statement);
-        self.sql_to_rel()
-            .sql_statement_to_plan(statement)
-            .map_err(|error| self.place(error))
+        let plan = self.sql_to_rel().sql_statement_to_plan(statement);
+        let plan = match plan {
+            Ok(plan) if self.names.is_traced => provenance::hide(plan),
+            plan => plan,
+        };
+        plan.map_err(|error| self.place(error))
     }
 
     pub(crate) fn sql_to_rel(&self) -> SqlToRel<'_, Names<'a>> {
@@ -275,17 +291,38 @@ impl<'a> Planning<'a> {
 
     /// Checks types, then optimises; joins with tables become lookup joins on the way.
     pub(crate) fn optimize(&mut self, plan: LogicalPlan) -> Result<LogicalPlan, SqlError> {
-        let relations = self.names.used();
         let context = PlanningContext::new(self.names.config, Arc::clone(self.functions));
         let typed = self.settle_types(plan).map_err(|error| self.place(error))?;
+        let relations = self.names.used_by(&typed).map_err(|error| self.place(error))?;
+        // Where no policy says otherwise, what WHERE undoes shows best before as-of joins are planned.
         let meaning = warnings::outer_joins_undone(&typed, &context).map_err(|error| self.place(error))?;
-        let analyzed = self.analyze(typed).map_err(|error| self.place(error))?;
+        let analyzed = self
+            .analyze(typed, &relations)
+            .map_err(|error| self.place(error))?;
+        let misses = Misses {
+            tables: relations
+                .iter()
+                .map(|(name, relation)| (name.clone(), (relation.on_miss, relation.miss_then)))
+                .collect(),
+            hints: &self.parsed.hints,
+            is_traced: self.names.is_traced,
+        };
         let tables: BTreeMap<_, _> = relations
             .iter()
             .filter(|(_, relation)| relation.kind == RelationKind::Table)
             .map(|(name, relation)| (name.clone(), relation.primary_key.clone()))
             .collect();
-        let optimized = optimizer(tables)
+        let lookups = Arc::new(PlanLookupJoins::new(tables));
+        let (analyzed, meaning) = if misses.is_empty() {
+            (analyzed, meaning)
+        } else {
+            let settled = misses
+                .apply(analyzed, &lookups, &context)
+                .map_err(|error| self.place(error))?;
+            let meaning = warnings::outer_joins_undone(&settled, &context);
+            (settled, meaning.map_err(|error| self.place(error))?)
+        };
+        let optimized = optimizer(lookups)
             .optimize(analyzed, &context, |_, _| {})
             .map_err(|error| self.place(error))?;
         self.warnings.extend(meaning);
@@ -301,9 +338,9 @@ impl<'a> Planning<'a> {
     }
 
     /// Does what needs settled types and must come before any rule of the optimizer.
-    fn analyze(&self, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    fn analyze(&self, plan: LogicalPlan, relations: &BTreeMap<String, Relation>) -> PlanResult<LogicalPlan> {
         let rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
-            Arc::new(PlanAsOfJoins::new(self.relations_of(&plan)?)),
+            Arc::new(PlanAsOfJoins::new(relations.clone())),
             Arc::new(CheckArithmetic),
         ];
         Analyzer::with_rules(rules).execute_and_check(plan, self.names.config, |_, _| {})
@@ -314,23 +351,6 @@ impl<'a> Planning<'a> {
         self.names
             .relation(name)
             .map_err(|error| self.place(DataFusionError::External(Box::new(error))))
-    }
-
-    /// Returns the relations that a plan scans, those of views included, which are not looked up by name.
-    fn relations_of(&self, plan: &LogicalPlan) -> PlanResult<BTreeMap<String, Relation>> {
-        let mut relations = self.names.used();
-        plan.apply_with_subqueries(|plan| {
-            if let LogicalPlan::TableScan(scan) = plan
-                && !relations.contains_key(scan.table_name.table())
-            {
-                // What cannot be looked up, such as a function's rows, is no table either.
-                let name = scan.table_name.table();
-                let found = self.names.catalog.relation(name).ok().flatten();
-                relations.extend(found.map(|relation| (name.to_string(), relation)));
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(relations)
     }
 
     /// Normalises the name of a relation; there is one namespace, without schemas.
@@ -385,6 +405,15 @@ impl<'a> Planning<'a> {
     }
 }
 
+/// Lower-cases a word of the tokenizer unless it is quoted.
+pub(crate) fn normalize_word(word: &Word) -> String {
+    if word.quote_style.is_some() {
+        word.value.clone()
+    } else {
+        word.value.to_lowercase()
+    }
+}
+
 /// Lower-cases an identifier unless it is quoted.
 pub(crate) fn normalize(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() {
@@ -395,14 +424,14 @@ pub(crate) fn normalize(ident: &ast::Ident) -> String {
 }
 
 /// DataFusion's rules with ours in their places.
-fn optimizer(tables: BTreeMap<String, Vec<String>>) -> Optimizer {
+fn optimizer(lookups: Arc<PlanLookupJoins>) -> Optimizer {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Optimizer::new().rules;
     let at = rules
         .iter()
         .position(|rule| rule.name() == "push_down_limit")
         .unwrap_or(rules.len());
     rules.insert(at, Arc::new(PushFilterBelowLookup));
-    rules.insert(at, Arc::new(PlanLookupJoins::new(tables)));
+    rules.insert(at, lookups);
     Optimizer::with_rules(rules)
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn check(ast: &Ast, tokens: &[TokenWithSpan]) -> Result<(), SqlError>
     let flow = match ast {
         Ast::Sql(statement) => statement.visit(&mut silent),
         Ast::Create { table, .. } => table.visit(&mut silent),
-        Ast::Explain { statement, .. } => return check(statement, tokens),
+        Ast::Explain { statement, .. } | Ast::CheckJoin(statement) => return check(statement, tokens),
         _ => return Ok(()),
     };
     match flow {

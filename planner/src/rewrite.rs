@@ -8,10 +8,13 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Ident, Query, Select, SelectItem, SetExpr, Value, VisitMut,
-    VisitorMut,
+    CaseWhen, CastKind, DataType, ExactNumberInfo, Expr, Ident, Query, Select, SelectItem, SetExpr, Value,
+    VisitMut, VisitorMut,
 };
+
+use crate::provenance::names_provenance;
 
 /// Stands between a name and the number that keeps it apart.
 const MARK: char = '\u{1}';
@@ -66,6 +69,10 @@ fn name_select(select: &mut Select) {
                 }
             }
             SelectItem::UnnamedExpr(expr) => {
+                if names_provenance(expr) {
+                    name_provenance(item, at, &mut taken, has_wildcard);
+                    continue;
+                }
                 let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
                 let name = match &*expr {
                     Expr::Identifier(ident) => fold(ident),
@@ -94,6 +101,34 @@ fn name_select(select: &mut Select) {
             _ => {}
         }
     }
+}
+
+/// Gives a provenance column an alias, by which it is known from one that a wildcard brings. An
+/// alias that is the column's own name would be dropped: so the column is wrapped.
+fn name_provenance(item: &mut SelectItem, at: usize, taken: &mut HashSet<String>, has_wildcard: bool) {
+    let SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) = item else {
+        return;
+    };
+    let shown = parts.last().map(fold).unwrap_or_default();
+    // Beside a wildcard the plain name is taken until that is rid of it.
+    let value = if taken.insert(shown.clone()) && !has_wildcard {
+        shown
+    } else {
+        format!("{shown}{MARK}{at}")
+    };
+    *item = SelectItem::ExprWithAlias {
+        expr: Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: vec![CaseWhen {
+                condition: Expr::Value(Value::Boolean(true).with_empty_span()),
+                result: Expr::CompoundIdentifier(parts.clone()),
+            }],
+            else_result: None,
+        },
+        alias: Ident::with_quote('"', value),
+    };
 }
 
 fn fold(ident: &Ident) -> String {

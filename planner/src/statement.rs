@@ -180,6 +180,8 @@ pub enum Statement {
         /// Its new value.
         value: String,
     },
+    /// `CHECK JOIN query`: the query, optimised.
+    CheckJoin(LogicalPlan),
     /// `EXPLAIN`.
     Explain {
         /// Run it and show what was counted.

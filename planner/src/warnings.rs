@@ -12,7 +12,8 @@ use fletching_kernels::JoinKind;
 
 use crate::catalog::Relation;
 use crate::error::{Warning, WarningKind};
-use crate::lookup::LookupJoinNode;
+use crate::lookup::{LookupArm, LookupJoinNode, arm_table};
+use crate::miss::OnMiss;
 use crate::planner::PlanningContext;
 use crate::statement::RelationKind;
 
@@ -139,6 +140,18 @@ fn of_lookup(
                 ),
             ));
         }
+        if let Some(policy) = policy_not_followed(arm, relations) {
+            let why = if arm.as_of.is_some() {
+                "as-of and temporal joins give SQL's own answer"
+            } else {
+                "it is joined by WHERE and not by ON: rows without a match are left out; say JOIN … ON to have \
+                 it followed"
+            };
+            warnings.push(Warning::new(
+                WarningKind::JoinMeaning,
+                format!("{} says on_miss = '{policy}', but {why}", side_name(&arm.table)),
+            ));
+        }
         if matches!(arm.kind, JoinKind::Right | JoinKind::Full) && reads_stream(&node.probe, relations)? {
             warnings.push(Warning::new(
                 WarningKind::JoinMeaning,
@@ -156,6 +169,14 @@ fn of_lookup(
         }
     }
     Ok(())
+}
+
+/// Returns the policy of a table whose join could not follow it.
+fn policy_not_followed(arm: &LookupArm, relations: &BTreeMap<String, Relation>) -> Option<OnMiss> {
+    let name = arm_table(&arm.table).ok()?.name;
+    let policy = relations.get(name.table())?.on_miss?;
+    let has_misses = matches!(arm.kind, JoinKind::Inner | JoinKind::Left);
+    (arm.miss.is_none() && has_misses).then_some(policy)
 }
 
 /// Returns a key's type before and after its cast.

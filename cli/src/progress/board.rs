@@ -136,7 +136,7 @@ impl Row {
             }
             None => self.bar.set_style(styles.without_share.clone()),
         }
-        self.bar.set_message(words(activity));
+        self.bar.set_message(words(activity) + &attempt(activity));
         self.bar.tick();
         self.is_done = activity.state == ActivityState::Done;
     }
@@ -168,7 +168,7 @@ fn steps(share: f64) -> u64 {
 }
 
 /// Says in words how far an activity is: rows, rate, and the time left where it can be told.
-fn words(activity: &Activity) -> String {
+pub(super) fn words(activity: &Activity) -> String {
     let rows = activity.rows as f64;
     let seconds = activity.elapsed.as_secs_f64();
     match activity.state {
@@ -184,6 +184,22 @@ fn words(activity: &Activity) -> String {
         words.push_str(&format!(", {}", figures::duration(activity.elapsed)));
     } else if let Some(left) = time_left(activity) {
         words.push_str(&format!(", {} left", figures::rough_duration(left)));
+    }
+    words
+}
+
+/// Says which attempt it is and why the last one failed, where it is not the first.
+pub(super) fn attempt(activity: &Activity) -> String {
+    if activity.attempts < 2 {
+        return String::new();
+    }
+    let mut words = format!(", attempt {}", activity.attempts);
+    if let Some(error) = activity
+        .last_error
+        .as_ref()
+        .filter(|_| activity.state != ActivityState::Done)
+    {
+        words.push_str(&format!(" (last error: {error})"));
     }
     words
 }
@@ -209,6 +225,8 @@ mod tests {
             bytes: 50,
             size,
             elapsed: Duration::from_secs(2),
+            attempts: 1,
+            last_error: None,
         }
     }
 

@@ -1,14 +1,15 @@
 //! Progress bars on standard error while tables load and streams are read.
 //!
 //! A thread looks at the session ten times a second. Nothing is drawn for what is done within a
-//! moment, nor where no person watches.
+//! moment. Where no person watches, tables that load for long are told of in lines.
 
 mod board;
+mod log;
 mod screen;
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fletching::Session;
 use indicatif::{MultiProgress, ProgressDrawTarget};
@@ -16,10 +17,13 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use crate::interrupt::Interrupt;
 use crate::terminal::Terminal;
 use board::Board;
+use log::Log;
 use screen::Screen;
 
 /// How long a statement runs before its progress is shown.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a statement runs before lines are written of its tables.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the session is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
 /// How often bars are drawn at most.
@@ -33,6 +37,27 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Begins to watch a session and to write lines, as for a log.
+    pub(crate) fn log(session: &Session, terminal: &Terminal) -> Self {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (session, terminal) = (session.clone(), terminal.clone());
+        let thread = thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            let mut log = Log::default();
+            let mut wait = LOG_PATIENCE;
+            while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                for line in log.lines(&session.progress(), Instant::now()) {
+                    terminal.message(&line);
+                }
+                wait = INTERVAL;
+            }
+        });
+        Self {
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+            stop: Some(stop),
+            thread: thread.ok(),
+        }
+    }
+
     /// Begins to watch a session. Without a terminal there is nothing to show.
     pub(crate) fn watch(session: &Session, interrupt: &Interrupt, terminal: Option<&Terminal>) -> Self {
         let bars = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());

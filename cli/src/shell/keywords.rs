@@ -15,6 +15,7 @@ pub(crate) const KEYWORDS: &[&str] = &[
     "BY",
     "CASE",
     "CAST",
+    "CHECK",
     "CREATE",
     "CROSS",
     "DATE",

@@ -58,3 +58,24 @@ fn warnings_do_not_fail_a_script() {
     );
     assert_eq!(ended.fine(), "a.sql: 3 statements are fine\n");
 }
+
+#[test]
+fn a_sample_tells_what_joins_will_find() {
+    let desk = Desk::new();
+    let sink = "CREATE SINK out WITH (path = 'out.csv') AS
+                SELECT t.trade_id, u.tier FROM trades t JOIN users u ON t.user_id = u.id;";
+    desk.write("a.sql", &format!("{RELATIONS}{sink}"));
+    let ended = desk.run(&["check", "--sample", "100", "a.sql"]);
+    assert!(ended.err.contains("33.3 % of the rows are left out"), "{ended:?}");
+    assert!(
+        ended.out.contains("match rate") && ended.out.contains("2 of 3 rows"),
+        "{ended:?}"
+    );
+    assert!(ended.fine().ends_with("a.sql: 3 statements are fine\n"));
+    assert_eq!(desk.added(), ["a.sql"]);
+    assert!(
+        desk.run(&["check", "--sample", "0", "a.sql"])
+            .failed(2)
+            .contains("--sample")
+    );
+}

@@ -72,3 +72,55 @@ fn timing_is_told_for_each_statement() {
     let ended = desk.run(&["--timing", "-c", "SELECT 1; SELECT 2"]);
     assert_eq!(ended.err.matches("time: ").count(), 2, "{}", ended.err);
 }
+
+#[test]
+fn a_run_ends_with_what_its_lookups_missed() {
+    let desk = Desk::new();
+    let join = "SELECT t.trade_id, u.tier FROM trades t JOIN users u ON t.user_id = u.id";
+    desk.write(
+        "a.sql",
+        &format!("{RELATIONS}CREATE SINK out WITH (path = 'out.csv') AS {join};"),
+    );
+    let ended = desk.run(&["run", "a.sql"]);
+    assert!(
+        ended
+            .err
+            .contains("lookup users: 2 matched, 1 missed; 1 dropped\n"),
+        "{ended:?}"
+    );
+    // Of rows that are shown it is told only where somebody has said what is to become of misses.
+    let with_null = join.replace("SELECT ", "SELECT /*+ ON_MISS(u, 'null') */ ");
+    desk.write("b.sql", &format!("{RELATIONS}{join};{with_null};"));
+    let ended = desk.run(&["run", "b.sql"]);
+    assert_eq!(
+        ended.err,
+        "lookup users (on miss null): 2 matched, 1 missed; 1 padded with NULL\n"
+    );
+    assert_eq!(desk.run(&["run", "--quiet", "b.sql"]).err, "");
+}
+
+#[test]
+fn the_financial_example_runs_to_its_end() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let desk = Desk::new();
+    let letters = format!("letters={}", desk.path("missed.csv").display());
+    let output = crate::program(
+        &root,
+        &["run", "examples/financial/financial.sql", "--set", &letters],
+    )
+    .output()
+    .expect("the program ends");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{err}");
+    assert!(out.contains("default,4,(unknown),1.0000,false,"), "{out}");
+    assert!(out.contains("user_profiles,user_id = 999,"), "{out}");
+    assert!(out.contains("wait,4,(unknown),unrated\n"), "{out}");
+    assert!(
+        err.contains("after folding case: for example 'msft' would be 'MSFT'"),
+        "{err}"
+    );
+    assert!(err.contains("(on miss wait then default): "), "{err}");
+}

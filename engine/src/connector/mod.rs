@@ -100,6 +100,25 @@ pub struct SourceSize {
     pub bytes: Option<u64>,
 }
 
+/// How far a source is read before the table it fills is ready to be joined with.
+///
+/// ```
+/// use fletching::connector::ReadyPoint;
+///
+/// assert_eq!(ReadyPoint::default(), ReadyPoint::End);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadyPoint {
+    /// All that the source holds when the scan begins.
+    #[default]
+    End,
+    /// The end of the snapshot that the source begins with.
+    Snapshot,
+    /// Everything up to a time of the source's records, in microseconds since 1970 (UTC).
+    Timestamp(i64),
+}
+
 /// What the engine asks of a source.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -114,6 +133,8 @@ pub struct ScanRequest {
     pub batch_rows_max: usize,
     /// Where readers count what they read.
     pub report: Arc<SourceReport>,
+    /// Where the scan may end. A source is only asked for what [`Source::can_tell`].
+    pub until: ReadyPoint,
 }
 
 impl ScanRequest {
@@ -125,6 +146,7 @@ impl ScanRequest {
             partitions_max: 1,
             batch_rows_max: 8192,
             report: Arc::default(),
+            until: ReadyPoint::End,
         }
     }
 }
@@ -137,6 +159,12 @@ pub trait Source: Debug + Send + Sync {
     /// Returns how large it is, as far as known without reading it.
     fn size(&self) -> SourceSize {
         SourceSize::default()
+    }
+
+    /// Says whether the source can tell when a scan has come to a point. Files cannot tell more
+    /// than their end.
+    fn can_tell(&self, point: ReadyPoint) -> bool {
+        point == ReadyPoint::End
     }
 
     /// Opens readers that together give each record once.

@@ -34,6 +34,8 @@ struct OptionValue {
 pub struct Options {
     subject: String,
     values: BTreeMap<String, OptionValue>,
+    /// What the engine itself understands, for hints.
+    engine_names: &'static [&'static str],
 }
 
 impl Options {
@@ -42,7 +44,13 @@ impl Options {
         Self {
             subject: subject.into(),
             values: BTreeMap::new(),
+            engine_names: &[],
         }
+    }
+
+    /// Says which other names the engine would have understood, for the hint of an unknown one.
+    pub(crate) fn set_engine_names(&mut self, names: &'static [&'static str]) {
+        self.engine_names = names;
     }
 
     /// Adds an option.
@@ -169,7 +177,8 @@ impl Options {
                 specs
                     .iter()
                     .map(|spec| spec.name)
-                    .filter(|name| !name.contains('*')),
+                    .filter(|name| !name.contains('*'))
+                    .chain(self.engine_names.iter().copied()),
             ) {
                 Some(near) => format!("did you mean '{near}'?"),
                 None => format!(

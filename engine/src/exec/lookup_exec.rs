@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -12,7 +13,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricBuilder, MetricValue, MetricsSet,
 };
 use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -25,11 +26,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
-use crate::operator::{LookupJoin, PinnedTables};
+use crate::operator::{LookupJoin, Parking, PinnedTables, wait_for_change};
 use crate::table::TableSnapshot;
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
 const FIRST_SLICE_ROWS: usize = 256;
+
+/// How long a wait for keys lasts before it looks whether the run was cancelled.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs a [`LookupJoin`] over each partition of its input.
 pub(crate) struct LookupJoinExec {
@@ -147,6 +151,16 @@ async fn collect_rows(
     Ok(Arc::new(rows))
 }
 
+/// Collects the lookup joins of a plan, those that run first before those that wait for them.
+pub(crate) fn lookups_of(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<LookupJoin>> {
+    let children = plan.children().into_iter();
+    let mut found: Vec<_> = children.flat_map(lookups_of).collect();
+    if let Some(lookup) = plan.downcast_ref::<LookupJoinExec>() {
+        found.push(Arc::clone(&lookup.join));
+    }
+    found
+}
+
 impl fmt::Debug for LookupJoinExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LookupJoinExec")
@@ -244,7 +258,17 @@ impl ExecutionPlan for LookupJoinExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        let mut metrics = self.metrics.clone_inner();
+        for counts in self.join.counts() {
+            for (name, value) in counts.named() {
+                let count = Count::new();
+                count.add(usize::try_from(value).unwrap_or(usize::MAX));
+                let name = format!("{}.{name}", counts.table).into();
+                let metric = Metric::new(MetricValue::Count { name, count }, None);
+                metrics.push(Arc::new(metric));
+            }
+        }
+        Some(metrics)
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
@@ -266,29 +290,64 @@ impl ExecutionPlan for LookupJoinExec {
         if self.has_only_tables() {
             self.run.pin_tables(&self.join)?;
         }
-        let probing = Probing {
+        let beginning = Beginning {
             input: self.input.execute(partition, Arc::clone(&context))?,
+            collected: self.collected.clone(),
             join: Arc::clone(&self.join),
             run: Arc::clone(&self.run),
             cancelled: Arc::clone(&self.cancelled),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             too_old: MetricBuilder::new(&self.metrics).counter("rows_too_old", partition),
-            rows_max: context.session_config().batch_size(),
-            slice_rows: usize::MAX,
-            rest: None,
-            ready: VecDeque::new(),
-            ended: false,
+            context,
         };
-        let collected = self.collected.clone();
-        let batches = stream::once(async move { probing.begin(&collected, &context).await })
+        let batches = stream::once(beginning.probing())
             .map_ok(|probing| {
-                stream::try_unfold(probing, |(mut probing, pinned)| async move {
-                    let next = probing.next(&pinned).await?;
-                    Ok(next.map(|batch| (batch, (probing, pinned))))
+                stream::try_unfold(probing, |mut probing| async move {
+                    let next = probing.next().await?;
+                    Ok(next.map(|batch| (batch, probing)))
                 })
             })
             .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}
+
+/// One partition, before it is known what its rows are looked up in.
+struct Beginning {
+    input: SendableRecordBatchStream,
+    collected: Vec<Arc<dyn ExecutionPlan>>,
+    join: Arc<LookupJoin>,
+    run: Arc<Run>,
+    cancelled: Arc<AtomicBool>,
+    metrics: BaselineMetrics,
+    too_old: Count,
+    context: Arc<TaskContext>,
+}
+
+impl Beginning {
+    /// Waits for the rows to look up.
+    async fn probing(self) -> PlanResult<Probing> {
+        let pinned = self.run.pin(&self.join, &self.collected, &self.context).await?;
+        let slice_rows = if self.join.may_multiply(&pinned) {
+            FIRST_SLICE_ROWS
+        } else {
+            usize::MAX
+        };
+        Ok(Probing {
+            input: self.input,
+            pinned,
+            parking: Parking::of_join(&self.join),
+            join: self.join,
+            run: self.run,
+            cancelled: self.cancelled,
+            metrics: self.metrics,
+            too_old: self.too_old,
+            rows_max: self.context.session_config().batch_size(),
+            slice_rows,
+            rest: None,
+            ready: VecDeque::new(),
+            ended: false,
+        })
     }
 }
 
@@ -298,8 +357,12 @@ impl ExecutionPlan for LookupJoinExec {
 ///   next():  ready ─▶ give   │ none: rest of the probe batch ─▶ join a slice ─▶ ready
 ///                            │ none: input ─▶ rest           │ input ended ─▶ what the table owes
 /// ```
+///
+/// Where rows may wait for their keys, those parked are looked at before each of these, and the end
+/// is when the last of them has gone.
 struct Probing {
     input: SendableRecordBatchStream,
+    pinned: Arc<PinnedTables>,
     join: Arc<LookupJoin>,
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
@@ -311,24 +374,13 @@ struct Probing {
     slice_rows: usize,
     rest: Option<RecordBatch>,
     ready: VecDeque<RecordBatch>,
+    /// Rows that wait for their keys, where some may.
+    parking: Option<Parking>,
     ended: bool,
 }
 
 impl Probing {
-    /// Waits for the rows to look up.
-    async fn begin(
-        mut self,
-        collected: &[Arc<dyn ExecutionPlan>],
-        context: &Arc<TaskContext>,
-    ) -> PlanResult<(Self, Arc<PinnedTables>)> {
-        let pinned = self.run.pin(&self.join, collected, context).await?;
-        if self.join.may_multiply(&pinned) {
-            self.slice_rows = FIRST_SLICE_ROWS;
-        }
-        Ok((self, pinned))
-    }
-
-    async fn next(&mut self, pinned: &PinnedTables) -> PlanResult<Option<RecordBatch>> {
+    async fn next(&mut self) -> PlanResult<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 self.metrics.record_output(batch.num_rows());
@@ -337,34 +389,44 @@ impl Probing {
             if self.cancelled.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled.into());
             }
+            if self.release_parked()? {
+                continue;
+            }
             if let Some(batch) = self.rest.take() {
-                self.join_slice(pinned, &batch)?;
+                self.join_slice(&batch)?;
             } else if self.ended {
-                return Ok(None);
+                if !self.wait_for_keys() {
+                    return Ok(None);
+                }
             } else {
                 match self.input.next().await.transpose()? {
                     Some(batch) => self.rest = Some(batch).filter(|batch| batch.num_rows() > 0),
-                    None => self.end(pinned)?,
+                    None => self.end()?,
                 }
             }
         }
     }
 
-    fn join_slice(&mut self, pinned: &PinnedTables, batch: &RecordBatch) -> Result<(), Error> {
+    fn join_slice(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         let _timer = self.metrics.elapsed_compute().clone();
         let _timer = _timer.timer();
         let rows = batch.num_rows().min(self.slice_rows);
         if rows < batch.num_rows() {
             self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
         }
-        let ready = &mut self.ready;
-        let mut given = 0;
         let slice = batch.slice(0, rows);
-        self.join.join(pinned, &slice, self.rows_max, &mut |joined| {
-            given += joined.num_rows();
-            ready.push_back(joined);
-            Ok(())
-        })?;
+        let given = match &mut self.parking {
+            None => self.join_rows(&slice)?,
+            Some(parking) => {
+                let now = Instant::now();
+                let there = parking.park(&self.join, &self.pinned, &slice, now)?;
+                let mut given = 0;
+                for rows in &there {
+                    given += self.join_rows(rows)?;
+                }
+                given
+            }
+        };
         if self.slice_rows != usize::MAX {
             // Aim at a few output batches a slice, so that a join that multiplies stays small.
             let factor = (given / rows).max(1);
@@ -373,13 +435,53 @@ impl Probing {
         Ok(())
     }
 
-    fn end(&mut self, pinned: &PinnedTables) -> Result<(), Error> {
+    /// Joins probe rows; returns how many they give.
+    fn join_rows(&mut self, rows: &RecordBatch) -> Result<usize, Error> {
+        let ready = &mut self.ready;
+        let mut given = 0;
+        self.join.join(&self.pinned, rows, self.rows_max, &mut |joined| {
+            given += joined.num_rows();
+            ready.push_back(joined);
+            Ok(())
+        })?;
+        Ok(given)
+    }
+
+    /// Joins the parked rows whose keys have come, and those that have waited long enough. Says
+    /// whether there were any.
+    fn release_parked(&mut self) -> Result<bool, Error> {
+        let Some(parking) = &mut self.parking else {
+            return Ok(false);
+        };
+        let is_changed = !self.join.is_current(&self.pinned);
+        if is_changed {
+            self.pinned = Arc::new(self.join.pin_again(&self.pinned)?);
+        }
+        let released = parking.release(&self.join, &self.pinned, is_changed, Instant::now())?;
+        for rows in &released {
+            self.join_rows(rows)?;
+        }
+        Ok(!released.is_empty())
+    }
+
+    /// Waits for a key, or for the time of the oldest parked row; says whether any row is parked.
+    fn wait_for_keys(&self) -> bool {
+        let Some(parking) = self.parking.as_ref().filter(|parking| !parking.is_empty()) else {
+            return false;
+        };
+        let left = parking.time_left(Instant::now()).unwrap_or_default();
+        let longest = left.min(LOOK_INTERVAL);
+        tokio::task::block_in_place(|| wait_for_change(&self.join, &self.pinned, longest));
+        true
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
         self.ended = true;
         if self.run.probing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let too_old = pinned.rows_too_old.load(Ordering::Relaxed);
+            let too_old = self.pinned.rows_too_old.load(Ordering::Relaxed);
             self.too_old.add(usize::try_from(too_old).unwrap_or(usize::MAX));
             let ready = &mut self.ready;
-            self.join.finish(pinned, self.rows_max, &mut |owed| {
+            self.join.finish(&self.pinned, self.rows_max, &mut |owed| {
                 ready.push_back(owed);
                 Ok(())
             })?;

@@ -16,13 +16,17 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use fletching_planner::{LookupArm, LookupJoinNode, arm_table};
+use fletching_kernels::JoinKind;
+use fletching_planner::{LookupArm, LookupJoinNode, MissPolicy, OnMiss, arm_table};
 
 use super::lookup_exec::LookupJoinExec;
 use super::provider::TableRows;
 use super::table_lookup::show_filters;
-use crate::operator::{ArmSource, ArmSpec, AsOfSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn};
-use crate::table::{KeySpec, TimeSpec};
+use crate::error::Error;
+use crate::operator::{
+    ArmMiss, ArmSource, ArmSpec, AsOfSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn,
+};
+use crate::table::{KeySpec, Table, TimeSpec};
 
 /// Makes a plan that can run.
 pub(crate) async fn plan_physical(
@@ -93,6 +97,10 @@ impl Binder<'_> {
             .chain(times)
             .map(|probe| self.bind(probe, &probe_schema, layout))
             .collect::<PlanResult<Vec<_>>>()?;
+        if let ArmSource::Table(table) = &behind.source {
+            let is_over_probe = probe_keys.iter().all(BoundExpr::is_over_probe);
+            check_arm(arm, table, columns, is_over_probe)?;
+        }
         let table_keys = arm.keys.iter().map(|(_, key)| of_table(key));
         let table_keys = table_keys.collect::<PlanResult<Vec<_>>>()?;
         let residual = match &arm.residual {
@@ -121,6 +129,7 @@ impl Binder<'_> {
             key: KeySpec::new(table_keys, arm.null_equals_null),
             as_of,
             residual,
+            miss: ArmMiss::new(arm.miss),
         })
     }
 }
@@ -140,10 +149,10 @@ fn behind(arm: &LookupArm, collected: usize) -> PlanResult<Behind> {
     if let Ok(known) = &found {
         let provider = source_as_provider(&known.source)?;
         let provider: &dyn TableProvider = provider.as_ref();
-        if let Some(TableRows(table)) = provider.downcast_ref::<TableRows>() {
+        if let Some(rows) = provider.downcast_ref::<TableRows>() {
             return Ok(Behind {
-                source: ArmSource::Table(Arc::clone(table)),
-                schema: Arc::clone(table.schema()),
+                source: ArmSource::Table(Arc::clone(&rows.table)),
+                schema: Arc::clone(rows.table.schema()),
                 columns: known.columns.clone(),
             });
         }
@@ -158,6 +167,45 @@ fn behind(arm: &LookupArm, collected: usize) -> PlanResult<Behind> {
         columns: (0..schema.fields().len()).collect(),
         schema,
     })
+}
+
+/// Fails where a policy lacks what it needs, or a column cannot be had of such a join.
+fn check_arm(arm: &LookupArm, table: &Table, columns: &[usize], is_over_probe: bool) -> PlanResult<()> {
+    let policy = arm.miss.and_then(OnMiss::settled);
+    let options = &table.options().miss;
+    let waits = arm.miss.map(|miss| miss.policy) == Some(MissPolicy::Wait);
+    let (message, hint) = match policy {
+        _ if waits && !is_over_probe => (
+            "a row can wait only for a key of its own, not for one that comes from another table",
+            "say ON_MISS with another policy in the query",
+        ),
+        Some(MissPolicy::Default) if !options.has_defaults() => (
+            "the query says ON_MISS 'default', but the table has no default values",
+            "create the table with default.COLUMN = 'value'",
+        ),
+        Some(MissPolicy::DeadLetter) if options.dead_letter.is_none() => (
+            "the query says ON_MISS 'dead_letter', but the table names no sink for it",
+            "create the table with miss.dead_letter = 'name of a sink'",
+        ),
+        _ => {
+            let width = table.schema().fields().len();
+            let is_per_row = matches!(arm.kind, JoinKind::Inner | JoinKind::Left);
+            if is_per_row || columns.iter().all(|column| *column < width) {
+                return Ok(());
+            }
+            (
+                "_matched, _version and _updated_at can be had of INNER and LEFT joins only",
+                "write the join as a LEFT JOIN of the table",
+            )
+        }
+    };
+    Err(Error::Option {
+        subject: format!("table {}", table.name()),
+        message: message.into(),
+        hint: Some(hint.into()),
+        location: None,
+    }
+    .into())
 }
 
 /// Rewrites an expression over an arm's columns into one over the whole table.
@@ -175,6 +223,7 @@ fn over_table(
             };
             let at = *columns
                 .get(column.index())
+                .filter(|at| **at < schema.fields().len())
                 .ok_or_else(|| internal_datafusion_err!("{column} is not a column of the table"))?;
             Ok(Transformed::yes(
                 Arc::new(Column::new(schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>,

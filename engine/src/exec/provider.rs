@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::{BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session as PlanSession, TableProvider};
@@ -10,20 +11,66 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result as PlanResult;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
+use fletching_planner::Provenance;
 
 use super::source_exec::{InputExec, SourceExec, StreamInput};
 use super::table_lookup::{TableLookupExec, wanted_keys};
 use crate::error::Error;
-use crate::table::Table;
+use crate::table::{Table, TableSnapshot};
 
 /// A table's rows, as of when the plan is made; of a versioned table the current ones.
 #[derive(Debug)]
-pub(crate) struct TableRows(pub(crate) Arc<Table>);
+pub(crate) struct TableRows {
+    pub(crate) table: Arc<Table>,
+    schema: SchemaRef,
+}
+
+impl TableRows {
+    /// Gives a table its own columns.
+    pub(crate) fn new(table: &Arc<Table>) -> Self {
+        Self {
+            table: Arc::clone(table),
+            schema: Arc::clone(table.schema()),
+        }
+    }
+
+    /// Adds the columns of provenance; none where the table has a column of such a name.
+    pub(crate) fn traced(table: &Arc<Table>) -> Option<Self> {
+        Some(Self {
+            table: Arc::clone(table),
+            schema: Provenance::append_to(table.schema())?,
+        })
+    }
+
+    /// Adds to rows where they come from, if that is asked for.
+    fn trace(&self, batch: RecordBatch, snapshot: &TableSnapshot) -> Result<RecordBatch, Error> {
+        if batch.num_columns() == self.schema.fields().len() {
+            return Ok(batch);
+        }
+        let rows = batch.num_rows();
+        let mut columns = batch.columns().to_vec();
+        let version = i64::try_from(snapshot.version()).unwrap_or(i64::MAX);
+        columns.push(Arc::new(BooleanArray::from(vec![true; rows])));
+        columns.push(Arc::new(Int64Array::from(vec![version; rows])));
+        columns.push(Arc::new(TimestampMicrosecondArray::from(vec![
+            snapshot
+                .updated_at_us(
+                );
+            rows
+        ])));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&self.schema),
+            columns,
+            &options,
+        )?)
+    }
+}
 
 #[async_trait]
 impl TableProvider for TableRows {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(self.0.schema())
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -37,12 +84,14 @@ impl TableProvider for TableRows {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        if let Some(keys) = wanted_keys(&self.0, filters.iter()) {
+        // Where rows come from is told of all of them: such a scan goes past the index.
+        let is_traced = self.schema.fields().len() > self.table.schema().fields().len();
+        if let Some(keys) = wanted_keys(&self.table, filters.iter()).filter(|_| !is_traced) {
             let threads = state.config().target_partitions();
-            let lookup = TableLookupExec::try_new(&self.0, keys, projection, threads)?;
+            let lookup = TableLookupExec::try_new(&self.table, keys, projection, threads)?;
             return Ok(Arc::new(lookup));
         }
-        let snapshot = self.0.current()?;
+        let snapshot = self.table.current()?;
         let batch_rows = state.config().batch_size();
         let partitions = state.config().target_partitions().max(1);
         let pieces: Vec<_> = snapshot
@@ -53,7 +102,8 @@ impl TableProvider for TableRows {
                     .step_by(batch_rows)
                     .map(|from| chunk.slice(from, batch_rows.min(chunk.num_rows() - from)))
             })
-            .collect();
+            .map(|piece| self.trace(piece, &snapshot))
+            .collect::<Result<_, _>>()?;
         // Contiguous runs, so that one partition reads the rows in order.
         let run = pieces.len().div_ceil(partitions).max(1);
         let mut partitions: Vec<Vec<_>> = pieces.chunks(run).map(<[_]>::to_vec).collect();

@@ -44,7 +44,7 @@ pub(super) fn show_filters(plan: &LogicalPlan) -> PlanResult<LogicalPlan> {
             return Ok(Transformed::no(plan));
         };
         if !scan.filters.is_empty()
-            || wanted_keys(&table.0, split_conjunction(predicate).into_iter()).is_none()
+            || wanted_keys(&table.table, split_conjunction(predicate).into_iter()).is_none()
         {
             return Ok(Transformed::no(plan));
         }

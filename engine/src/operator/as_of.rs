@@ -51,6 +51,14 @@ impl ArmSource {
         }
     }
 
+    /// Returns the table, where it is one.
+    pub(crate) fn table(&self) -> Option<&Arc<Table>> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Collected(_) => None,
+        }
+    }
+
     /// Says whether a version is still the one that a run beginning now would read.
     pub(super) fn is_current(&self, version: u64) -> bool {
         match self {

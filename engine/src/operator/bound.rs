@@ -64,6 +64,12 @@ impl BoundExpr {
         })
     }
 
+    /// Says whether the expression needs nothing but columns of the probe side.
+    pub(crate) fn is_over_probe(&self) -> bool {
+        let mut inputs = self.inputs.iter();
+        inputs.all(|input| matches!(input, OutputColumn::Probe(_)))
+    }
+
     /// Evaluates over `rows` rows, whose columns `column` gathers.
     pub(crate) fn evaluate(
         &self,

@@ -12,8 +12,12 @@ use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
     JoinKind, JoinPairs, Picks, ProbeCursor, RowId, StarArm, StarKind, StarProbe, StarRows, TableCursor,
-    VisitedRows, finish_pairs, gather, join_pairs, select, star_join,
+    VisitedRows, finish_pairs, gather, gather_batch, join_pairs, select, star_join,
 };
+
+use super::counters::LookupCounts;
+use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
+use fletching_planner::MissPolicy;
 
 use super::BoundExpr;
 use super::as_of::{ArmSource, AsOfSpec, without_history};
@@ -47,6 +51,8 @@ pub(crate) struct ArmSpec {
     /// Which one of the key's rows matches; all of them where this is not given.
     pub(crate) as_of: Option<AsOfSpec>,
     pub(crate) residual: Option<BoundExpr>,
+    /// What becomes of rows without a match.
+    pub(crate) miss: ArmMiss,
 }
 
 /// A planned lookup join.
@@ -89,6 +95,20 @@ impl LookupJoin {
         })
     }
 
+    /// Returns the tables looked up.
+    pub(crate) fn arms(&self) -> &[ArmSpec] {
+        &self.arms
+    }
+
+    /// Returns what the lookups have come to so far, a table each.
+    pub(crate) fn counts(&self) -> Vec<LookupCounts> {
+        let counts = |arm: &ArmSpec| {
+            arm.miss
+                .counts(&arm.source.to_string(), arm.kind, arm.residual.is_some())
+        };
+        self.arms.iter().map(counts).collect()
+    }
+
     /// Says whether the table itself has rows to give once the probe side has ended.
     pub(crate) fn keeps_table_rows(&self) -> bool {
         self.arms.iter().any(|arm| arm.kind.needs_visited())
@@ -127,10 +147,26 @@ impl LookupJoin {
         Ok(PinnedTables::new(arms, visited))
     }
 
-    /// Returns the columns that the output takes from an arm.
+    /// Takes the tables' versions that are current now; what was collected stays.
+    pub(crate) fn pin_again(&self, pinned: &PinnedTables) -> Result<PinnedTables> {
+        let pin = |(at, (arm, before)): (usize, (&ArmSpec, &Arc<PinnedArm>))| {
+            if arm.source.is_current(before.snapshot.version()) {
+                return Ok(Arc::clone(before));
+            }
+            let as_of = arm.as_of.as_ref();
+            let snapshot = arm.source.snapshot(as_of, &[])?;
+            PinnedArm::new(snapshot, &arm.key, as_of, self.taken(at), self.tuning).map(Arc::new)
+        };
+        let arms = self.arms.iter().zip(&pinned.arms).enumerate().map(pin);
+        Ok(PinnedTables::of_arms(arms.collect::<Result<_>>()?, None))
+    }
+
+    /// Returns the columns of its own that the output takes from an arm's table.
     fn taken(&self, arm: usize) -> impl Iterator<Item = usize> {
+        let table = self.arms[arm].source.table();
+        let width = table.map_or(usize::MAX, |table| table.schema().fields().len());
         self.output.iter().filter_map(move |from| match from {
-            OutputColumn::Table { arm: of, column } if *of == arm => Some(*column),
+            OutputColumn::Table { arm: of, column } if *of == arm && *column < width => Some(*column),
             _ => None,
         })
     }
@@ -173,6 +209,7 @@ impl LookupJoin {
             join: self,
             pinned,
             batch,
+            null_keys: 0,
         };
         star_join(&arms, batch.num_rows(), &mut probe, rows_max, &mut |rows| {
             if rows.len == 0 {
@@ -196,11 +233,12 @@ impl LookupJoin {
         };
         let identity = StarRows::identity(batch.num_rows());
         let keys = evaluate_all(&arm.probe_keys, batch.num_rows(), |column| {
-            star_column(pinned, batch, &identity, column)
+            self.star_column(pinned, batch, &identity, column)
         })?;
         let mut heads = Vec::new();
         let index = table.index()?;
         index.locate(&keys, None, &mut heads)?;
+        arm.miss.counters.note_located(&heads, null_keys(&keys));
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {
@@ -256,7 +294,7 @@ impl LookupJoin {
                 emit(self.gather(pinned, rows, |column| match column {
                     OutputColumn::Probe(_) => Ok(None),
                     OutputColumn::Table { column, .. } => {
-                        Ok(Some(pinned.arms[0].gather(column, &pairs.build)?))
+                        Ok(Some(pinned.arms[0].column(column, &pairs.build)?))
                     }
                 })?)?;
             }
@@ -277,17 +315,40 @@ impl LookupJoin {
     ) -> Result<RecordBatch> {
         let rows = probe.map_or(batch.num_rows(), <[RowId]>::len);
         let probe = probe.map(Picks::new);
-        let arms = pinned.arms.iter().zip(arms);
-        let arms = arms
+        let picks = pinned.arms.iter().zip(arms);
+        let picks = picks
             .map(|(arm, rows)| ArmPicks::new(arm, rows))
             .collect::<Result<Vec<_>>>()?;
         self.gather(pinned, rows, |column| {
             Ok(Some(match (column, &probe) {
                 (OutputColumn::Probe(column), None) => Arc::clone(batch.column(column)),
                 (OutputColumn::Probe(column), Some(probe)) => probe.gather(batch.column(column))?,
-                (OutputColumn::Table { arm, column }, _) => arms[arm].column(column)?,
+                (OutputColumn::Table { arm, column }, _) => {
+                    let spec = &self.arms[arm];
+                    let gathered = picks[arm].column(column)?;
+                    spec.miss.fill(spec.source.table(), column, arms[arm], gathered)?
+                }
             }))
         })
+    }
+
+    /// Gathers a column of rows joined so far.
+    pub(super) fn star_column(
+        &self,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        rows: &StarRows,
+        column: OutputColumn,
+    ) -> Result<Option<ArrayRef>> {
+        Ok(Some(match column {
+            OutputColumn::Probe(column) => select(batch.column(column), rows.probe.as_deref())?,
+            OutputColumn::Table { arm, column } => {
+                let spec = &self.arms[arm];
+                let gathered = pinned.arms[arm].column(column, &rows.arms[arm])?;
+                spec.miss
+                    .fill(spec.source.table(), column, &rows.arms[arm], gathered)?
+            }
+        }))
     }
 
     /// Makes an output batch; a column that is not there is all NULL.
@@ -326,19 +387,6 @@ fn star_kind(kind: JoinKind) -> Result<StarKind> {
     })
 }
 
-/// Gathers a column of joined rows; `None` where the arm has none to give.
-fn star_column(
-    pinned: &PinnedTables,
-    batch: &RecordBatch,
-    rows: &StarRows,
-    column: OutputColumn,
-) -> Result<Option<ArrayRef>> {
-    Ok(Some(match column {
-        OutputColumn::Probe(column) => select(batch.column(column), rows.probe.as_deref())?,
-        OutputColumn::Table { arm, column } => pinned.arms[arm].gather(column, &rows.arms[arm])?,
-    }))
-}
-
 fn pair_column(
     pinned: &PinnedTables,
     batch: &RecordBatch,
@@ -348,11 +396,11 @@ fn pair_column(
     Ok(Some(match column {
         // Probe positions are row ids of the probe batch.
         OutputColumn::Probe(column) => gather(batch.column(column), &pairs.probe)?,
-        OutputColumn::Table { arm, column } => pinned.arms[arm].gather(column, &pairs.build)?,
+        OutputColumn::Table { arm, column } => pinned.arms[arm].column(column, &pairs.build)?,
     }))
 }
 
-fn evaluate_all(
+pub(super) fn evaluate_all(
     expressions: &[BoundExpr],
     rows: usize,
     column: impl Fn(OutputColumn) -> Result<Option<ArrayRef>>,
@@ -378,6 +426,35 @@ struct Probe<'a> {
     join: &'a LookupJoin,
     pinned: &'a PinnedTables,
     batch: &'a RecordBatch,
+    /// Of the keys computed last, those that are NULL.
+    null_keys: usize,
+}
+
+impl Probe<'_> {
+    /// Returns the keys and the probe rows of some of the rows joined so far.
+    fn missing(&self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<(Vec<String>, Vec<String>)> {
+        let pick = |list: &Vec<RowId>| {
+            let at = positions.iter().filter_map(|at| list.get(*at as usize));
+            at.copied().collect()
+        };
+        let probe = positions
+            .iter()
+            .filter_map(|at| rows.probe_position(*at as usize));
+        let some = StarRows {
+            arms: rows.arms[..arm].iter().map(pick).collect(),
+            ..StarRows::selected(probe.collect())
+        };
+        let spec = &self.join.arms[arm];
+        let keys = evaluate_all(&spec.probe_keys, some.len, |column| {
+            self.join.star_column(self.pinned, self.batch, &some, column)
+        })?;
+        let rows = gather_batch(
+            self.batch,
+            self.batch.schema_ref(),
+            some.probe.as_deref().unwrap_or_default(),
+        )?;
+        Ok((key_texts(&spec.key.names(), &keys)?, row_texts(&rows)?))
+    }
 }
 
 impl StarProbe for Probe<'_> {
@@ -386,11 +463,47 @@ impl StarProbe for Probe<'_> {
     fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>> {
         let (spec, pinned) = (&self.join.arms[arm], &self.pinned.arms[arm]);
         let keys = evaluate_all(&spec.probe_keys, rows.len, |column| {
-            star_column(self.pinned, self.batch, rows, column)
+            self.join.star_column(self.pinned, self.batch, rows, column)
         })?;
+        self.null_keys = null_keys(&keys);
         let mut keys = pinned.in_order(keys);
         without_history(spec, pinned, self.pinned, &mut keys)?;
         Ok(keys)
+    }
+
+    fn located(&mut self, arm: usize, _rows: &StarRows, heads: &[RowId]) -> Result<()> {
+        let counters = &self.join.arms[arm].miss.counters;
+        counters.note_located(heads, self.null_keys);
+        Ok(())
+    }
+
+    fn watches(&self, arm: usize) -> bool {
+        let arm = &self.join.arms[arm];
+        arm.miss.watches(arm.kind, arm.residual.is_some())
+    }
+
+    fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<()> {
+        let spec = &self.join.arms[arm];
+        spec.miss.counters.note_missed(positions.len());
+        match spec.miss.settled() {
+            Some(MissPolicy::Error) => {
+                let first = &positions[..positions.len().min(1)];
+                let (mut keys, mut texts) = self.missing(arm, rows, first)?;
+                Err(Error::Miss {
+                    table: spec.source.to_string(),
+                    key: keys.pop().unwrap_or_default(),
+                    row: texts.pop().unwrap_or_default(),
+                })
+            }
+            Some(MissPolicy::DeadLetter) => match spec.miss.letters() {
+                Some(letters) => {
+                    let (keys, texts) = self.missing(arm, rows, positions)?;
+                    letters.write(&spec.source.to_string(), keys, texts)
+                }
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
     }
 
     fn has_residual(&self, arm: usize) -> bool {
@@ -402,7 +515,7 @@ impl StarProbe for Probe<'_> {
             return Ok(None);
         };
         let passed = evaluate(residual, candidates.len, |column| {
-            star_column(self.pinned, self.batch, candidates, column)
+            self.join.star_column(self.pinned, self.batch, candidates, column)
         })?;
         as_verdict(residual, &passed).map(Some)
     }
@@ -436,6 +549,9 @@ impl fmt::Display for LookupJoin {
             }
             if let Some(residual) = &arm.residual {
                 write!(f, " if {residual}")?;
+            }
+            if let Some(on_miss) = arm.miss.on_miss {
+                write!(f, " on miss {on_miss}")?;
             }
         }
         Ok(())

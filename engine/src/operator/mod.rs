@@ -2,10 +2,16 @@
 
 mod as_of;
 mod bound;
+mod counters;
 mod lookup_join;
+mod miss;
 mod pinned;
+mod wait;
 
 pub(crate) use as_of::{ArmSource, AsOfSpec};
 pub(crate) use bound::BoundExpr;
+pub use counters::LookupCounts;
 pub(crate) use lookup_join::{ArmSpec, LookupJoin, OutputColumn};
+pub(crate) use miss::{ArmMiss, DeadLetters};
 pub(crate) use pinned::{LookupTuning, PinnedTables};
+pub(crate) use wait::{Parking, wait_for_change};

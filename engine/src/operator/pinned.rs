@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use fletching_kernels::{
-    AsOfIndex, Interleaved, KeyIndex, LiveSnapshot, Picks, RowId, StarFinder, VisitedRows, gather,
+    AsOfIndex, Interleaved, KeyIndex, LiveSnapshot, NO_ROW, Picks, RowId, StarFinder, VisitedRows, gather,
 };
+use fletching_planner::Provenance;
 
 use super::as_of::AsOfSpec;
 use crate::error::{Error, Result};
@@ -36,8 +37,12 @@ pub(crate) struct PinnedTables {
 
 impl PinnedTables {
     pub(super) fn new(arms: Vec<PinnedArm>, visited: Option<VisitedRows>) -> Self {
+        Self::of_arms(arms.into_iter().map(Arc::new).collect(), visited)
+    }
+
+    pub(super) fn of_arms(arms: Vec<Arc<PinnedArm>>, visited: Option<VisitedRows>) -> Self {
         Self {
-            arms: arms.into_iter().map(Arc::new).collect(),
+            arms,
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
@@ -233,13 +238,26 @@ impl PinnedArm {
         }
     }
 
+    /// Returns the number of the table's own columns.
+    fn width(&self) -> usize {
+        self.snapshot.schema().fields().len()
+    }
+
     /// Gathers located rows of a column.
-    pub(super) fn gather(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
+    fn gather(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
         Ok(match &self.rows {
             PinnedRows::Indexed { rows: all, .. } => gather(all.column(column), rows)?,
             PinnedRows::Live { live, .. } => live.gather(column, rows)?,
             PinnedRows::Released => return Err(released()),
         })
+    }
+
+    /// Gathers a column of the table, or says of rows where they come from.
+    pub(super) fn column(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
+        match Provenance::at(column, self.width()) {
+            None => self.gather(column, rows),
+            Some(which) => Ok(provenance(which, &self.snapshot, rows)),
+        }
     }
 
     fn interleave(&self) -> Result<()> {
@@ -297,6 +315,9 @@ impl<'a> ArmPicks<'a> {
     }
 
     pub(super) fn column(&self, column: usize) -> Result<ArrayRef> {
+        if column >= self.arm.width() {
+            return self.arm.column(column, self.rows);
+        }
         let at = self.arm.together.binary_search(&column);
         if let Some(gathered) = at.ok().and_then(|at| self.together.get(at)) {
             return Ok(Arc::clone(gathered));
@@ -305,6 +326,23 @@ impl<'a> ArmPicks<'a> {
             PinnedRows::Indexed { rows, .. } => Ok(self.picks.gather(rows.column(column))?),
             PinnedRows::Live { live, .. } => Ok(live.gather(column, self.rows)?),
             PinnedRows::Released => Err(released()),
+        }
+    }
+}
+
+/// Says of rows whether they are there, and of which version.
+fn provenance(which: Provenance, snapshot: &TableSnapshot, rows: &[RowId]) -> ArrayRef {
+    let is_there = rows.iter().map(|row| *row != NO_ROW);
+    match which {
+        Provenance::Matched => Arc::new(is_there.map(Some).collect::<BooleanArray>()),
+        Provenance::Version => {
+            let version = i64::try_from(snapshot.version()).ok();
+            let versions = is_there.map(|is_there| version.filter(|_| is_there));
+            Arc::new(versions.collect::<Int64Array>())
+        }
+        Provenance::UpdatedAt => {
+            let times = is_there.map(|is_there| is_there.then(|| snapshot.updated_at_us()));
+            Arc::new(times.collect::<TimestampMicrosecondArray>())
         }
     }
 }

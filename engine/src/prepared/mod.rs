@@ -17,13 +17,14 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use fletching_planner::{RelationKind, Statement};
+use fletching_planner::{MissPolicy, RelationKind, Statement};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::chain::Chain;
 use crate::error::{Error, Result};
-use crate::exec::InputExec;
+use crate::exec::{InputExec, lookups_of};
 use crate::fit::fit;
+use crate::operator::{LookupCounts, LookupJoin};
 use crate::session::{Entry, Session, named, output_schema, relations_of};
 
 /// A query over one stream, ready to be called with batches of it, from many threads at once.
@@ -38,6 +39,7 @@ pub struct Prepared {
     /// The result without rows.
     empty: RecordBatch,
     kind: Kind,
+    lookups: Vec<Arc<LookupJoin>>,
 }
 
 enum Kind {
@@ -118,6 +120,8 @@ impl Prepared {
         };
         session.load_tables(&plan, &catalog)?;
         let physical = session.single_threaded_plan(&plan, &catalog)?;
+        let lookups = lookups_of(&physical);
+        check_policies(&lookups)?;
         let kind = match Chain::of_plan(&physical)? {
             Some(chain) => Kind::Chain(chain),
             None => Kind::Plan(physical),
@@ -130,7 +134,14 @@ impl Prepared {
             empty: RecordBatch::new_empty(Arc::clone(&output)),
             output,
             kind,
+            lookups,
         })
+    }
+
+    /// Returns what the lookups of all calls so far have come to: one entry for each table joined,
+    /// in the order of the joins.
+    pub fn lookup_counts(&self) -> Vec<LookupCounts> {
+        self.lookups.iter().flat_map(|join| join.counts()).collect()
     }
 
     /// Returns the columns a batch must have, by name.
@@ -243,6 +254,30 @@ impl Prepared {
         self.session
             .block_on(async move { Ok(collect(with_batches.data, context).await?) })
     }
+}
+
+/// Fails on policies that need a run which ends.
+fn check_policies(lookups: &[Arc<LookupJoin>]) -> Result<()> {
+    for arm in lookups.iter().flat_map(|join| join.arms()) {
+        let Some(on_miss) = arm.miss.on_miss else {
+            continue;
+        };
+        let needs_run =
+            on_miss.policy == MissPolicy::Wait || on_miss.settled() == Some(MissPolicy::DeadLetter);
+        if needs_run {
+            return Err(Error::Option {
+                subject: format!("table {}", arm.source),
+                message: format!(
+                    "on_miss = '{on_miss}' needs a run that ends, which a prepared query is not"
+                ),
+                hint: Some(
+                    "say /*+ ON_MISS(alias, 'null') */ in the query, and look for NULLs or _matched".into(),
+                ),
+                location: None,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.

@@ -1,6 +1,8 @@
 //! The session: relations, settings, threads, and the one entry to all of SQL.
 
 mod change;
+mod check_join;
+mod dead_letters;
 mod progress;
 mod registry;
 mod rows;
@@ -9,6 +11,7 @@ mod settings;
 mod show;
 mod statements;
 mod table_options;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,11 +30,13 @@ pub use progress::{Activity, ActivityKind, ActivityState};
 pub(crate) use registry::{Entry, Registry, StatementCatalog, StreamEntry};
 pub use rows::{Outcome, Rows, Summary};
 pub(crate) use run::{named, output_schema, relations_of};
+pub(crate) use show::sql_type;
 
 use crate::connector::{Connector, SourceReport};
 use crate::error::{Error, Result};
+use crate::operator::{LookupCounts, LookupJoin};
 use crate::prepared::Prepared;
-use crate::table::{Table, TableOrigin};
+use crate::table::{Table, TableEvents, TableOptions, TableOrigin, TableWatch};
 use settings::Settings;
 
 /// Everything a program needs of Fletching: cheap to clone, shared by threads.
@@ -65,6 +70,9 @@ pub(crate) struct Inner {
     pub(crate) environment: Arc<RuntimeEnv>,
     pub(crate) planner: Planner,
     pub(crate) progress: ProgressBoard,
+    pub(crate) table_events: Arc<TableEvents>,
+    /// The lookups of the statement that ran last.
+    lookups: Mutex<Vec<Arc<LookupJoin>>>,
     connectors: BTreeMap<&'static str, Arc<dyn Connector>>,
     warnings: Mutex<Vec<Warning>>,
     /// Made when first needed and again when the number of threads changes.
@@ -133,6 +141,8 @@ impl SessionBuilder {
             environment: Arc::new(RuntimeEnv::default()),
             planner: Planner::new(),
             progress: ProgressBoard::default(),
+            table_events: Arc::default(),
+            lookups: Mutex::default(),
             connectors: self
                 .connectors
                 .into_iter()
@@ -324,8 +334,9 @@ impl Session {
             });
         };
         let key: Vec<_> = primary_key.iter().map(ToString::to_string).collect();
-        let table = Table::new(name, first.schema_ref(), &key, TableOrigin::Memory)?;
-        let table = table.with_changes(self.default_changes())?;
+        let table = Table::new(name, first.schema_ref(), &key, TableOrigin::Memory)?
+            .with_changes(self.default_changes())?
+            .with_options(TableOptions::default(), Arc::clone(&self.inner.table_events));
         for batch in &batches {
             table.append(batch)?;
         }
@@ -356,6 +367,33 @@ impl Session {
     /// Returns what the running statement reads, for progress bars.
     pub fn progress(&self) -> Vec<Activity> {
         self.inner.progress.activities()
+    }
+
+    /// Returns what the lookups of the statement that ran last have come to, or come to so far: one
+    /// entry for each table joined, in the order of the joins. For an example see [`LookupCounts`].
+    pub fn lookup_counts(&self) -> Vec<LookupCounts> {
+        self.inner
+            .lookups
+            .lock()
+            .iter()
+            .flat_map(|join| join.counts())
+            .collect()
+    }
+
+    /// Watches the tables of this session: every change of a table's state from now on, and every
+    /// new attempt to read its source.
+    ///
+    /// ```
+    /// use fletching::Session;
+    ///
+    /// let session = Session::new()?;
+    /// let changes = session.watch_tables();
+    /// session.sql("CREATE TABLE users (id BIGINT)")?;
+    /// assert!(changes.try_next().is_none()); // it has no source: nothing loads
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    pub fn watch_tables(&self) -> TableWatch {
+        self.inner.table_events.watch()
     }
 
     /// Returns a handle that cancels what this session runs.

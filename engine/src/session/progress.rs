@@ -49,6 +49,10 @@ pub struct Activity {
     pub size: SourceSize,
     /// Time since it began.
     pub elapsed: Duration,
+    /// How often it has been tried; 1 for what is read once.
+    pub attempts: u32,
+    /// Why the last attempt failed that did.
+    pub last_error: Option<String>,
 }
 
 /// The sources of the running statement.
@@ -102,6 +106,8 @@ impl ProgressBoard {
             bytes: watch.report.bytes(),
             size: watch.size,
             elapsed: watch.began.elapsed(),
+            attempts: 1,
+            last_error: None,
         }));
         all
     }
@@ -115,7 +121,7 @@ fn table_activity(table: &Table) -> Option<Activity> {
     let state = match table.state() {
         TableState::Waiting => ActivityState::Waiting,
         TableState::Loading => ActivityState::Running,
-        TableState::Ready => ActivityState::Done,
+        TableState::Ready | TableState::Stale(_) => ActivityState::Done,
         TableState::Failed(_) => ActivityState::Failed,
     };
     Some(Activity {
@@ -126,5 +132,7 @@ fn table_activity(table: &Table) -> Option<Activity> {
         bytes: run.report.bytes(),
         size: source.size(),
         elapsed: run.elapsed(),
+        attempts: run.attempts,
+        last_error: run.last_error,
     })
 }

@@ -159,6 +159,9 @@ impl StatementCatalog {
             source,
             primary_key: Vec::new(),
             versions: None,
+            on_miss: None,
+            miss_then: None,
+            traced: None,
         }))
     }
 
@@ -173,7 +176,7 @@ impl StatementCatalog {
                 request: self.requests.get(name).cloned().unwrap_or_else(ScanRequest::all),
                 cancelled: Arc::clone(&self.cancelled),
             })),
-            Entry::Table { table, .. } => Arc::new(TableRows(Arc::clone(table))),
+            Entry::Table { table, .. } => Arc::new(TableRows::new(table)),
             Entry::Sink(sink) => Arc::new(SinkProvider(sink.schema.clone())),
             Entry::View(view) => return Arc::new(ViewSource::new(view.plan.clone())),
         };
@@ -186,26 +189,31 @@ impl Catalog for StatementCatalog {
         let Some(entry) = self.registry.get(name) else {
             return self.file(name);
         };
-        let primary_key = match entry {
-            Entry::Table { table, .. } => table
-                .primary_key()
-                .iter()
-                .map(|&at| table.schema().field(at).name().clone())
-                .collect(),
-            _ => Vec::new(),
-        };
-        let versions = match entry {
-            Entry::Table { table, .. } => table.versions().map(|versions| Versions {
-                column: table.schema().field(versions.column).name().clone(),
-                retention: versions.retention.clone(),
-            }),
-            _ => None,
-        };
-        Ok(Some(Relation {
+        let relation = Relation {
             kind: entry.kind(),
             source: self.source(name, entry),
-            primary_key,
+            primary_key: Vec::new(),
+            versions: None,
+            on_miss: None,
+            miss_then: None,
+            traced: None,
+        };
+        let Entry::Table { table, .. } = entry else {
+            return Ok(Some(relation));
+        };
+        let key = table.primary_key().iter();
+        let traced = TableRows::traced(table);
+        let versions = table.versions().map(|versions| Versions {
+            column: table.schema().field(versions.column).name().clone(),
+            retention: versions.retention.clone(),
+        });
+        Ok(Some(Relation {
+            primary_key: key.map(|&at| table.schema().field(at).name().clone()).collect(),
             versions,
+            on_miss: table.options().miss.on_miss,
+            miss_then: table.options().miss.then,
+            traced: traced.map(|traced| provider_as_source(Arc::new(traced))),
+            ..relation
         }))
     }
 

@@ -16,14 +16,15 @@ use fletching_planner::{Warning, WarningKind, plain_name};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
+use super::dead_letters::OpenLetters;
 use super::rows::{Rows, Running, task_error};
 use super::{Inner, Session, StatementCatalog};
 use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
-use crate::exec::{physical_rules, plan_physical};
+use crate::exec::{lookups_of, physical_rules, plan_physical};
 use crate::operator::LookupTuning;
 use crate::session::registry::Entry;
-use crate::table::{KeySpec, LoadContext, Table, load_all};
+use crate::table::{KeySpec, Table};
 
 /// Batches that may wait between a query and its reader.
 const BATCHES_WAITING_MAX: usize = 4;
@@ -32,6 +33,7 @@ impl Session {
     /// Starts a query and hands over its rows as they come.
     pub(crate) fn stream(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Rows> {
         let physical = self.ready_plan(plan, catalog)?;
+        let letters = self.open_letters(&physical, catalog)?;
         let schema = output_schema(plan);
         let inner = Arc::clone(&self.inner);
         let context = catalog.state.task_ctx();
@@ -39,7 +41,7 @@ impl Session {
         let pump = {
             let schema = Arc::clone(&schema);
             async move {
-                let sent = AssertUnwindSafe(pump(physical, context, schema, &sender))
+                let sent = AssertUnwindSafe(pump(physical, context, schema, letters, &sender))
                     .catch_unwind()
                     .await;
                 if sent.is_err() {
@@ -62,14 +64,17 @@ impl Session {
         ))
     }
 
-    /// Runs a query to its end and writes its rows.
+    /// Runs a query to its end and writes its rows to a sink.
     pub(crate) fn write(
         &self,
         plan: &LogicalPlan,
         catalog: &StatementCatalog,
+        target: &str,
         mut writer: Box<dyn SinkWriter>,
     ) -> Result<SinkSummary> {
         let physical = self.ready_plan(plan, catalog)?;
+        let letters = self.open_letters(&physical, catalog)?;
+        letters.check_apart(target)?;
         let schema = output_schema(plan);
         let context = catalog.state.task_ctx();
         let cancelled = Arc::clone(&catalog.cancelled);
@@ -84,6 +89,7 @@ impl Session {
             if cancelled.load(Relaxed) {
                 Err(Error::Cancelled)
             } else {
+                letters.commit()?;
                 pool.install(|| writer.commit())
             }
         };
@@ -129,31 +135,9 @@ impl Session {
         let state = catalog.state.clone();
         let plan = plan.clone();
         let cancelled = Arc::clone(&catalog.cancelled);
-        self.block_on(async move { Ok(plan_physical(&plan, &state, cancelled).await?) })
-    }
-
-    /// Loads the tables of a plan that are not ready, and warns of duplicate keys.
-    pub(crate) fn load_tables(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<()> {
-        let tables: Vec<Arc<Table>> = relations_of(plan)?
-            .iter()
-            .filter_map(|name| match catalog.registry.get(name) {
-                Some(Entry::Table { table, .. }) => Some(Arc::clone(table)),
-                _ => None,
-            })
-            .collect();
-        self.inner.progress.watch_tables(tables.clone());
-        let batch_rows_max = self.inner.settings.read().batch_rows;
-        let pool = self.pool()?;
-        let context = LoadContext {
-            pool: &pool,
-            batch_rows_max,
-            cancelled: &catalog.cancelled,
-        };
-        for table in load_all(&tables, &context)? {
-            self.note_bad_rows(&[(table.name().to_string(), table.load_run().report)]);
-            self.note_duplicate_keys(&table)?;
-        }
-        Ok(())
+        let physical = self.block_on(async move { Ok(plan_physical(&plan, &state, cancelled).await?) })?;
+        *self.inner.lookups.lock() = lookups_of(&physical);
+        Ok(physical)
     }
 
     /// Warns where a table's declared key is not one.
@@ -246,6 +230,7 @@ async fn pump(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     schema: SchemaRef,
+    letters: OpenLetters,
     sender: &mpsc::Sender<Result<RecordBatch>>,
 ) {
     let mut rows = match execute_stream(plan, context) {
@@ -263,6 +248,9 @@ async fn pump(
         if sender.send(batch).await.is_err() || failed {
             return;
         }
+    }
+    if let Err(error) = letters.commit() {
+        let _ = sender.send(Err(error)).await;
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) interleaves: bool,
     /// Bytes that a table may hold; 0 where there is no limit. The tables share it.
     pub(crate) memory_max: Arc<AtomicU64>,
+    /// Rows of a stream that `CHECK JOIN` looks at.
+    pub(crate) check_sample_rows: usize,
     /// DataFusion's own, as set by name.
     pub(crate) datafusion: ConfigOptions,
 }
@@ -43,6 +45,10 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
                row more, for one cache miss where there were several (on or off)",
     },
     SettingSpec {
+        name: "check.sample_rows",
+        help: "rows of each stream that CHECK JOIN looks at",
+    },
+    SettingSpec {
         name: "memory.max",
         help: "bytes that a table may hold, as in '512MB'; more is refused (default none; a table's \
                option memory.max goes before)",
@@ -51,6 +57,7 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
 
 const THREADS_MAX: usize = 1024;
 const BATCH_ROWS_MAX: usize = 1 << 20;
+const SAMPLE_ROWS_MAX: usize = 1 << 24;
 
 impl Settings {
     /// Takes the defaults, and the number of threads from the environment.
@@ -61,6 +68,7 @@ impl Settings {
             batch_rows: 8192,
             interleaves: true,
             memory_max: Arc::default(),
+            check_sample_rows: 10_000,
             datafusion: ConfigOptions::new(),
         };
         if let Ok(text) = std::env::var("FLETCHING_THREADS") {
@@ -75,6 +83,9 @@ impl Settings {
             "batch.rows" => self.batch_rows = whole("batch.rows", value, BATCH_ROWS_MAX)?,
             "lookup.interleave" => self.interleaves = on_or_off("lookup.interleave", value)?,
             "memory.max" => self.memory_max.store(memory_max(value)?, Relaxed),
+            "check.sample_rows" => {
+                self.check_sample_rows = whole("check.sample_rows", value, SAMPLE_ROWS_MAX)?;
+            }
             _ if name.starts_with("datafusion.") => {
                 self.datafusion.set(name, value).map_err(|error| Error::Option {
                     subject: format!("setting {name}"),
@@ -102,6 +113,7 @@ impl Settings {
                 bytes => bytes.to_string(),
             }),
             "lookup.interleave" => Ok(if self.interleaves { "on" } else { "off" }.to_string()),
+            "check.sample_rows" => Ok(self.check_sample_rows.to_string()),
             _ => match self
                 .datafusion
                 .entries()

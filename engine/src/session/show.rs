@@ -15,7 +15,7 @@ use super::rows::Rows;
 use super::settings::SETTINGS;
 use super::{Entry, Session, StatementCatalog};
 use crate::error::{Error, Result};
-use crate::table::{TableSnapshot, TableState};
+use crate::table::{TableProgress, TableSnapshot, TableState};
 
 /// Columns of text, by name.
 struct TextColumns<const N: usize> {
@@ -109,14 +109,22 @@ impl Session {
 
     fn show_tables(&self) -> Result<Rows> {
         let mut list = TextColumns::new(["name", "connector", "state", "primary_key"]);
+        let mut loads = TextColumns::new(["progress", "attempts", "last_error"]);
         let (mut counts, mut bytes) = (Vec::new(), Vec::new());
         let mut accounts = Accounts::default();
         for (name, entry) in self.inner.registry.read().iter() {
             let Entry::Table { table, connector } = entry else {
                 continue;
             };
-            let state = match table.state() {
+            let progress = table.progress();
+            loads.push([
+                describe(&progress),
+                Some(progress.attempts.to_string()),
+                progress.last_error,
+            ]);
+            let state = match progress.state {
                 TableState::Failed(message) => format!("failed: {message}"),
+                TableState::Stale(message) => format!("stale: {message}"),
                 state => state.word().to_string(),
             };
             let key = table
@@ -139,6 +147,7 @@ impl Session {
         columns.push(("rows", Arc::new(UInt64Array::from(counts))));
         columns.push(("bytes", Arc::new(UInt64Array::from(bytes))));
         columns.extend(accounts.columns());
+        columns.extend(loads.columns());
         rows(columns)
     }
 
@@ -242,6 +251,23 @@ impl Accounts {
             ("garbage_rows", column(self.garbage_rows)),
         ]
     }
+}
+
+/// Says how far a load is: its share, its rate, the time left; nothing of a table without source.
+fn describe(progress: &TableProgress) -> Option<String> {
+    if progress.attempts == 0 {
+        return None;
+    }
+    let mut words = vec![format!("{} rows read", progress.rows)];
+    if !progress.state.is_there() {
+        words.extend(progress.share.map(|share| format!("{:.0} %", share * 100.0)));
+    }
+    words.extend(progress.rows_per_second().map(|rate| format!("{rate:.0}/s")));
+    if progress.state == TableState::Loading {
+        let left = progress.time_left();
+        words.extend(left.map(|left| format!("{:.0} s left", left.as_secs_f64())));
+    }
+    Some(words.join(", "))
 }
 
 /// Returns a type as SQL writes it, where SQL has a word for it.

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use fletching_planner::{CreateRelation, RelationKind, Statement, WithOption};
+use fletching_planner::{CreateRelation, RelationKind, Statement};
 
 use super::change::check_owned;
 use super::registry::{SinkEntry, ViewEntry};
 use super::rows::{Outcome, Summary};
-use super::table_options::has_only_own;
+use super::tables::declared;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema};
-use crate::connector::{self, MemoryStream, Options, RelationSpec, SinkSummary, nearest};
+use crate::connector::{self, MemoryStream, SinkSummary, nearest};
 use crate::error::{Error, Result};
-use crate::table::{Table, TableOrigin, VersionOptions};
 
 impl Session {
     pub(super) fn carry_out(&self, statement: Statement, catalog: &StatementCatalog) -> Result<Outcome> {
@@ -43,6 +41,7 @@ impl Session {
                 self.set(&name, &value)?;
                 Ok(Outcome::done(format!("{name} = {value}")))
             }
+            Statement::CheckJoin(plan) => self.check_joins(&plan, catalog).map(Outcome::Rows),
             Statement::Explain {
                 analyze,
                 verbose,
@@ -121,91 +120,6 @@ impl Session {
         Ok(Outcome::done(format!("stream {} created", create.name)))
     }
 
-    fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
-        let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
-        let changes = self.take_changes(&mut spec.options)?;
-        let versions = VersionOptions::take(&mut spec.options)?;
-        let table = if connector == "memory" {
-            spec.options.check(&[])?;
-            Table::new(
-                &create.name,
-                &declared(create)?,
-                &create.primary_key,
-                TableOrigin::Memory,
-            )?
-        } else {
-            let source = self.find_connector(&connector, create)?.source(&spec)?;
-            Table::new(
-                &create.name,
-                &source.schema(),
-                &create.primary_key,
-                TableOrigin::Source(source),
-            )?
-        };
-        let table = table.with_changes(changes)?.versioned(versions)?;
-        self.register(
-            &create.name,
-            Entry::Table {
-                table: Arc::new(table),
-                connector,
-            },
-            create.or_replace,
-        )?;
-        Ok(Outcome::done(format!("table {} created", create.name)))
-    }
-
-    /// Runs the query of `CREATE TABLE … AS SELECT` and keeps its rows.
-    fn create_table_as(
-        &self,
-        create: &CreateRelation,
-        catalog: Option<&StatementCatalog>,
-    ) -> Result<Outcome> {
-        let Some(query) = &create.query else {
-            return Err(Error::internal("no query"));
-        };
-        let (connector, mut spec) = self.spec(create, connector::RelationKind::Table)?;
-        let changes = self.take_changes(&mut spec.options)?;
-        let versions = VersionOptions::take(&mut spec.options)?;
-        if connector != "memory" {
-            return Err(Error::Option {
-                subject: spec.subject(),
-                message: format!(
-                    "a table made by a query is kept in memory, not with connector '{connector}'"
-                ),
-                hint: Some("leave the option out; to write a file, create a SINK".into()),
-                location: None,
-            });
-        }
-        spec.options.check(&[])?;
-        let table = Table::new(
-            &create.name,
-            &output_schema(query),
-            &create.primary_key,
-            TableOrigin::Memory,
-        )?;
-        let table = table.with_changes(changes)?.versioned(versions)?;
-        if let Some(catalog) = catalog {
-            for batch in self.collect(query, catalog)? {
-                table.append(&batch)?;
-            }
-            self.note_duplicate_keys(&table)?;
-        }
-        let rows = table.snapshot()?.row_count() as u64;
-        self.register(
-            &create.name,
-            Entry::Table {
-                table: Arc::new(table),
-                connector,
-            },
-            create.or_replace,
-        )?;
-        let message = format!("table {} created: {rows} rows", create.name);
-        Ok(Outcome::Done(Summary {
-            message,
-            rows: Some(rows),
-        }))
-    }
-
     fn create_sink(&self, create: &CreateRelation, catalog: Option<&StatementCatalog>) -> Result<Outcome> {
         let (connector, spec) = self.spec(create, connector::RelationKind::Sink)?;
         let sink = self.find_connector(&connector, create)?.sink(&spec)?;
@@ -220,7 +134,7 @@ impl Session {
                 let written = entry
                     .sink
                     .create(&output_schema(query))
-                    .and_then(|writer| self.write(query, catalog, writer));
+                    .and_then(|writer| self.write(query, catalog, &create.name, writer));
                 match written {
                     Ok(summary) => Ok(sink_outcome(&create.name, &summary)),
                     Err(error) => {
@@ -261,7 +175,7 @@ impl Session {
             }
             Some(Entry::Sink(sink)) => {
                 let writer = sink.sink.create(&output_schema(plan))?;
-                Ok(sink_outcome(target, &self.write(plan, catalog, writer)?))
+                Ok(sink_outcome(target, &self.write(plan, catalog, target, writer)?))
             }
             _ => Err(Error::internal(format!("{target} takes no rows"))),
         }
@@ -298,47 +212,11 @@ impl Session {
         )))
     }
 
-    /// Splits a statement's options into the connector's name and the rest.
-    fn spec(&self, create: &CreateRelation, kind: connector::RelationKind) -> Result<(String, RelationSpec)> {
-        let mut options = Options::new(format!("{} {}", create.kind.word(), create.name));
-        for WithOption {
-            name,
-            value,
-            location,
-        } in &create.options
-        {
-            options.set(
-                name,
-                value.clone(),
-                location.map(|place| (place.line, place.column)),
-            );
-        }
-        let has_path = options.text("path").is_some();
-        let connector = match options.take("connector") {
-            Some(name) => name.to_ascii_lowercase(),
-            None if has_path => "file".into(),
-            None if create.options.is_empty() && create.kind != RelationKind::Sink => "memory".into(),
-            None if create.kind == RelationKind::Table && has_only_own(&options) => "memory".into(),
-            None => {
-                return Err(Error::Option {
-                    subject: format!("{} {}", create.kind.word(), create.name),
-                    message: "the option 'connector' is missing".into(),
-                    hint: Some(format!("known connectors: {}", self.connector_names().join(", "))),
-                    location: None,
-                });
-            }
-        };
-        let spec = RelationSpec {
-            name: create.name.clone(),
-            kind,
-            schema: create.schema.clone(),
-            primary_key: create.primary_key.clone(),
-            options,
-        };
-        Ok((connector, spec))
-    }
-
-    fn find_connector(&self, name: &str, create: &CreateRelation) -> Result<Arc<dyn connector::Connector>> {
+    pub(super) fn find_connector(
+        &self,
+        name: &str,
+        create: &CreateRelation,
+    ) -> Result<Arc<dyn connector::Connector>> {
         self.connector(name).ok_or_else(|| {
             let known = self.connector_names();
             let hint = match nearest(name, known.iter().copied()) {
@@ -359,15 +237,6 @@ impl Session {
             }
         })
     }
-}
-
-fn declared(create: &CreateRelation) -> Result<SchemaRef> {
-    create.schema.clone().ok_or_else(|| Error::Option {
-        subject: format!("{} {}", create.kind.word(), create.name),
-        message: "a relation in memory needs its columns declared".into(),
-        hint: Some("as in (id BIGINT, name VARCHAR)".into()),
-        location: None,
-    })
 }
 
 fn sink_outcome(name: &str, summary: &SinkSummary) -> Outcome {

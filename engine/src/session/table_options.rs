@@ -7,17 +7,10 @@ use super::Session;
 use super::settings::parse_bytes;
 use crate::connector::Options;
 use crate::error::Result;
-use crate::table::{ChangeOptions, VERSION_OPTIONS};
+use crate::table::ChangeOptions;
 
 /// Options that say how a table changes.
 const CHANGE_OPTIONS: &[&str] = &["changelog", "version", "memory.max"];
-
-/// Says whether every table takes all these options, so that this one needs no connector.
-pub(super) fn has_only_own(options: &Options) -> bool {
-    options
-        .iter()
-        .all(|(name, _)| CHANGE_OPTIONS.contains(&name) || VERSION_OPTIONS.contains(&name))
-}
 
 impl Session {
     /// Returns how a table changes that says nothing of it.

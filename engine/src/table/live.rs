@@ -191,7 +191,8 @@ impl Table {
                 ),
             });
         }
-        if matches!(self.state(), TableState::Waiting | TableState::Loading) {
+        let is_coming = matches!(self.state(), TableState::Waiting | TableState::Loading);
+        if is_coming && self.readiness.check_readable(&self.name).is_err() {
             return Err(Error::Batch {
                 message: format!(
                     "table {} is not loaded yet: run or prepare a query that reads it first",
@@ -231,6 +232,7 @@ impl Table {
     fn publish_live(&self, live: &LiveTable, before: &TableSnapshot) {
         let fresh = TableSnapshot::of_live(live.snapshot(), before.version() + 1, self.primary_key.clone());
         *self.snapshot.write() = Arc::new(fresh);
+        self.readiness.events.wake();
     }
 
     /// Publishes rows that were loaded, as the table's changelog says.

@@ -15,6 +15,8 @@
 mod build;
 mod live;
 mod load;
+pub(crate) mod options;
+mod readiness;
 mod snapshot;
 mod versions;
 
@@ -28,13 +30,17 @@ use parking_lot::{Mutex, RwLock};
 
 pub(crate) use live::ChangeOptions;
 use live::Changes;
-pub(crate) use load::{LoadContext, LoadRun, load_all};
+pub(crate) use load::{LoadContext, Needed, load_all};
+pub(crate) use options::TableOptions;
+pub(crate) use readiness::{LoadRun, TableEvents};
+pub use readiness::{TableProgress, TableState, TableWatch};
 pub use snapshot::TableSnapshot;
 pub(crate) use snapshot::{KeySpec, TimeSpec, as_views, view_schema};
-pub(crate) use versions::{TableVersions, VERSION_OPTIONS, VersionOptions};
+pub(crate) use versions::{TableVersions, VersionOptions};
 
 use crate::connector::Source;
 use crate::error::{Error, Result};
+use readiness::Readiness;
 
 /// Where a table's rows come from.
 #[derive(Debug)]
@@ -43,32 +49,6 @@ pub(crate) enum TableOrigin {
     Source(Arc<dyn Source>),
     /// Filled by `INSERT`, by a query or by the program.
     Memory,
-}
-
-/// Whether a table can be joined with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TableState {
-    /// Its source has not been read yet; the first query that needs it will.
-    Waiting,
-    /// Its source is being read.
-    Loading,
-    /// Its rows are there.
-    Ready,
-    /// Its source could not be read; the next query that needs it tries again.
-    Failed(String),
-}
-
-impl TableState {
-    /// Returns the state as a word.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Loading => "loading",
-            Self::Ready => "ready",
-            Self::Failed(_) => "failed",
-        }
-    }
 }
 
 /// A table of a session.
@@ -91,11 +71,9 @@ pub struct Table {
     schema: SchemaRef,
     primary_key: Vec<usize>,
     origin: TableOrigin,
+    options: TableOptions,
     snapshot: RwLock<Arc<TableSnapshot>>,
-    state: Mutex<TableState>,
-    /// Held by the thread that loads; others wait for it.
-    loading: Mutex<()>,
-    load_run: Mutex<LoadRun>,
+    readiness: Readiness,
     /// Held by the thread that changes rows.
     changes: Mutex<Changes>,
     /// Where its rows are versions of their keys.
@@ -144,9 +122,8 @@ impl Table {
             schema,
             primary_key,
             origin,
-            state: Mutex::new(state),
-            loading: Mutex::new(()),
-            load_run: Mutex::new(LoadRun::begin()),
+            options: TableOptions::default(),
+            readiness: Readiness::new(state, Arc::default()),
             changes: Mutex::default(),
             versions: None,
             rows_too_old: AtomicU64::new(0),
@@ -161,6 +138,63 @@ impl Table {
         let changes = Changes::try_new(options, &self.name, &self.primary_key, &self.schema)?;
         *self.changes.lock() = changes;
         Ok(self)
+    }
+
+    /// Gives a new table its options, and those who are to be told of it.
+    pub(crate) fn with_options(mut self, options: TableOptions, events: Arc<TableEvents>) -> Self {
+        self.options = options;
+        self.readiness = Readiness::new(self.state(), events);
+        self
+    }
+
+    /// Returns what the table's options say to the engine.
+    pub(crate) fn options(&self) -> &TableOptions {
+        &self.options
+    }
+
+    /// Returns how far the table is.
+    pub fn progress(&self) -> TableProgress {
+        let run = self.load_run();
+        let state = self.state();
+        let (rows, bytes, size) = match &self.origin {
+            TableOrigin::Source(source) => (run.report.rows(), run.report.bytes(), source.size()),
+            TableOrigin::Memory => (self.snapshot.read().row_count() as u64, 0, Default::default()),
+        };
+        let of = |done: u64, all: Option<u64>| {
+            let all = all.filter(|all| *all > 0);
+            all.map(|all| (done as f64 / all as f64).min(1.0))
+        };
+        let share = if state.is_there() {
+            Some(1.0)
+        } else {
+            of(rows, size.rows).or_else(|| of(bytes, size.bytes))
+        };
+        TableProgress {
+            table: self.name.clone(),
+            state,
+            rows,
+            bytes,
+            size,
+            share,
+            elapsed: run.elapsed(),
+            attempts: run.attempts,
+            last_error: run.last_error,
+        }
+    }
+
+    /// Returns the last load.
+    pub(crate) fn load_run(&self) -> LoadRun {
+        self.readiness.run()
+    }
+
+    /// Returns what tells of this table's changes.
+    pub(crate) fn events(&self) -> &Arc<TableEvents> {
+        &self.readiness.events
+    }
+
+    /// Tells those who wait or watch that the table has changed.
+    fn tell(&self) {
+        self.readiness.events.tell(|| self.progress());
     }
 
     /// Returns the table's name.
@@ -180,7 +214,7 @@ impl Table {
 
     /// Returns whether the table can be joined with.
     pub fn state(&self) -> TableState {
-        self.state.lock().clone()
+        self.readiness.state()
     }
 
     /// Returns the current version, in O(1). It stays as it is while the table moves on.
@@ -188,17 +222,8 @@ impl Table {
     /// # Errors
     /// Fails where the table's source has not been loaded: run a query or prepare one first.
     pub fn snapshot(&self) -> Result<Arc<TableSnapshot>> {
-        match &*self.state.lock() {
-            TableState::Ready => Ok(Arc::clone(&self.snapshot.read())),
-            TableState::Failed(message) => Err(Error::External {
-                message: format!("table {}: {message}", self.name),
-                source: None,
-            }),
-            TableState::Waiting | TableState::Loading => Err(Error::internal(format!(
-                "table {} is read before it is loaded",
-                self.name
-            ))),
-        }
+        self.readiness.check_readable(&self.name)?;
+        Ok(Arc::clone(&self.snapshot.read()))
     }
 
     /// Returns the current version as a query sees it that names the table: of a versioned table
@@ -266,6 +291,8 @@ impl Table {
         self.check_memory(&changes.options, held, &batch)?;
         let mut current = self.snapshot.write();
         *current = Arc::new(current.with_appended(batch, &self.name)?);
+        drop(current);
+        self.readiness.events.wake();
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::build::build;
 use super::live::pieces_of;
+use crate::clock::now_us;
 use crate::error::{Error, Result};
 
 /// What is built by the first who needs it.
@@ -31,6 +32,7 @@ type InterleavedSlot = Arc<Mutex<Weak<Interleaved>>>;
 /// One version of a table.
 pub struct TableSnapshot {
     version: u64,
+    updated_at_us: i64,
     schema: SchemaRef,
     /// The store that the rows are in, where they change in place.
     live: Option<LiveRows>,
@@ -91,6 +93,15 @@ impl KeySpec {
         }
     }
 
+    /// Returns the key's expressions for people: columns by their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = |expression: &Arc<dyn PhysicalExpr>| {
+            let column = expression.downcast_ref::<datafusion::physical_expr::expressions::Column>();
+            column.map_or_else(|| expression.to_string(), |column| column.name().to_string())
+        };
+        self.expressions.iter().map(name).collect()
+    }
+
     /// Makes the key of a table's own columns.
     pub(crate) fn of_columns(schema: &Schema, columns: &[usize]) -> Self {
         let column = |&at: &usize| {
@@ -149,6 +160,7 @@ impl TableSnapshot {
     pub(crate) fn empty(schema: SchemaRef) -> Self {
         Self {
             version: 0,
+            updated_at_us: now_us(),
             schema,
             live: None,
             chunks: OnceLock::from(Ok(Vec::new())),
@@ -234,6 +246,11 @@ impl TableSnapshot {
     /// Returns the number of this version.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Returns when this version was made, in microseconds since 1970 (UTC).
+    pub fn updated_at_us(&self) -> i64 {
+        self.updated_at_us
     }
 
     /// Returns how many rows there are.

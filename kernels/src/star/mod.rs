@@ -27,7 +27,7 @@ pub use self::finder::StarFinder;
 pub use self::rows::StarRows;
 pub use self::walk::{star_join, star_join_from};
 
-use crate::{JoinKind, KernelError};
+use crate::{JoinKind, KernelError, RowId};
 
 /// Names how an arm joins; the probe side is the rows joined so far.
 ///
@@ -95,7 +95,8 @@ pub struct StarArm<'a> {
 /// For each chunk of rows and each arm, calls come in this order:
 ///
 /// ```text
-///   keys(arm, rows) ──► has_residual(arm) ──► residual(arm, candidates) … ──► keys(arm + 1, …)
+///   keys(arm, rows) ──► located(arm, rows, heads) ──► has_residual(arm) ──► residual(arm, candidates) …
+///                   ──► missed(arm, rows, positions), where watches(arm) ──► keys(arm + 1, …)
 /// ```
 pub trait StarProbe {
     /// What keys and residuals may fail with.
@@ -122,4 +123,33 @@ pub trait StarProbe {
     ///
     /// Whatever stands against judging them; it ends the join.
     fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>, Self::Error>;
+
+    /// Is told what an arm's keys found: for each of `rows` the first match, or
+    /// [`NO_ROW`](crate::NO_ROW), before any residual condition is asked.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes the join pointless; it ends the join.
+    fn located(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), Self::Error> {
+        let _ = (arm, rows, heads);
+        Ok(())
+    }
+
+    /// Says whether [`missed`](Self::missed) wants to see the rows of an INNER or LEFT arm that
+    /// no row of the table is joined to. Costs a pass over the arm's row ids.
+    fn watches(&self, arm: usize) -> bool {
+        let _ = arm;
+        false
+    }
+
+    /// Is told which of `rows`, by ascending position, have no match in a watched arm, its
+    /// residual condition counted in, before they are padded or dropped. Each is told once.
+    ///
+    /// # Errors
+    ///
+    /// Whatever a miss may mean; it ends the join.
+    fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<(), Self::Error> {
+        let _ = (arm, rows, positions);
+        Ok(())
+    }
 }

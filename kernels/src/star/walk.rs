@@ -4,7 +4,7 @@ use arrow_array::BooleanArray;
 
 use super::finder::KnownGroups;
 use super::{StarArm, StarFinder, StarKind, StarProbe, StarRows};
-use crate::{JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs};
+use crate::{JoinKind, JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs};
 
 /// Joins every probe row with all arms and hands the joined rows to `emit`.
 ///
@@ -155,6 +155,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                 }
                 .into());
             }
+            self.probe.located(arm, &rows, &heads)?;
             let is_simple = finder.is_unique() || !kind.emits_build();
             if !is_simple || self.probe.has_residual(arm) {
                 return match finder {
@@ -162,6 +163,12 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                     StarFinder::Live(snapshot) => self.descend_chunks(arm, &rows, &heads, snapshot),
                     StarFinder::AsOf(index, _) => self.descend_chunks(arm, &rows, &heads, index),
                 };
+            }
+            if kind.emits_build() && self.probe.watches(arm) {
+                let missed = positions_where(&heads, |head| head == NO_ROW);
+                if !missed.is_empty() {
+                    self.probe.missed(arm, &rows, &missed)?;
+                }
             }
             narrow_to_heads(&mut rows, heads, kind);
             arm += 1;
@@ -178,6 +185,9 @@ impl<P: StarProbe> Walk<'_, '_, P> {
     ) -> Result<(), P::Error> {
         let kind = self.arms[arm].kind;
         let has_residual = self.probe.has_residual(arm);
+        let is_watched = kind.emits_build() && self.probe.watches(arm);
+        // What is watched is padded first, so that it can be seen before it is dropped.
+        let pairing = if is_watched { JoinKind::Left } else { kind.into() };
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         let mut done = false;
@@ -192,7 +202,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             done = join_pairs::<P::Error>(
                 index,
                 heads,
-                kind.into(),
+                pairing,
                 &mut cursor,
                 self.limit,
                 if has_residual { Some(&mut residual) } else { None },
@@ -204,8 +214,28 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             } else {
                 Vec::new()
             };
-            let next = rows.joined(&pairs, joined, is_first && done);
+            let mut next = rows.joined(&pairs, joined, is_first && done);
+            if is_watched {
+                self.settle_missed(arm, &mut next)?;
+            }
             self.descend(arm + 1, next)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of the rows that an arm, just added, has padded, and drops them where it is INNER.
+    fn settle_missed(&mut self, arm: usize, rows: &mut StarRows) -> Result<(), P::Error> {
+        let heads = rows.arms.last().map_or(&[][..], Vec::as_slice);
+        let missed = positions_where(heads, |head| head == NO_ROW);
+        if missed.is_empty() {
+            return Ok(());
+        }
+        self.probe.missed(arm, rows, &missed)?;
+        if self.arms[arm].kind == StarKind::Inner {
+            let mut heads = rows.arms.pop().unwrap_or_default();
+            let kept = positions_where(&heads, |head| head != NO_ROW);
+            heads.retain(|head| *head != NO_ROW);
+            rows.narrow(kept, heads);
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ struct Arm {
     has_residual: bool,
     /// Take keys from the rows of the arm before, where it has any: a snowflake.
     is_snowflake: bool,
+    /// Whether it wants to see what it misses.
+    is_watched: bool,
     probe_keys: Vec<Option<i32>>,
     /// A column of this table that the next arm may use as its key.
     link: Vec<Option<i32>>,
@@ -88,16 +90,18 @@ fn arm() -> impl Strategy<Value = Arm> {
         prop::sample::select(vec![Inner, Inner, Left, LeftSemi, LeftAnti]),
         prop::bool::weighted(0.3),
         any::<bool>(),
+        any::<bool>(),
         keys(PROBE_ROWS),
         keys(40),
         prop::option::weighted(0.4, as_of()),
     )
         .prop_map(
-            |(table, kind, has_residual, is_snowflake, probe_keys, link, as_of)| Arm {
+            |(table, kind, has_residual, is_snowflake, is_watched, probe_keys, link, as_of)| Arm {
                 table,
                 kind,
                 has_residual,
                 is_snowflake,
+                is_watched,
                 probe_keys,
                 link,
                 as_of,
@@ -119,9 +123,13 @@ fn is_linked(arms: &[Arm], arm: usize) -> bool {
     arm > 0 && arms[arm].is_snowflake && arms[arm - 1].kind.emits_build()
 }
 
+/// A miss: the arm, the probe row, and the row ids of the arms before.
+type Miss = (usize, u32, Vec<RowId>);
+
 struct Probe<'a> {
     arms: &'a [Arm],
     limit: usize,
+    missed: Vec<Miss>,
 }
 
 fn positions(rows: &StarRows) -> Vec<u32> {
@@ -160,10 +168,36 @@ impl StarProbe for Probe<'_> {
             .zip(candidates.arms[arm].clone());
         Ok(Some(rows.map(|(probe, row)| judge(probe, row)).collect()))
     }
+
+    fn located(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), KernelError> {
+        assert!(heads.len() == rows.len && rows.arms.len() == arm);
+        Ok(())
+    }
+
+    fn watches(&self, arm: usize) -> bool {
+        self.arms[arm].is_watched
+    }
+
+    fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<(), KernelError> {
+        for &position in positions {
+            let probe = rows.probe_position(position as usize).unwrap();
+            let before = rows.arms[..arm]
+                .iter()
+                .map(|list| list.get(position as usize).copied().unwrap_or(NO_ROW));
+            self.missed.push((arm, probe, before.collect()));
+        }
+        Ok(())
+    }
 }
 
 /// Joins one row, so far `row`, with the arms from `arm` on.
-fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u32, Vec<RowId>)>) {
+fn nested_loops(
+    arms: &[Arm],
+    probe: u32,
+    row: &mut Vec<RowId>,
+    out: &mut Vec<(u32, Vec<RowId>)>,
+    missed: &mut Vec<Miss>,
+) {
     let at = row.len();
     let Some(arm) = arms.get(at) else {
         out.push((probe, row.clone()));
@@ -189,6 +223,9 @@ fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u
         .into_iter()
         .filter(|r| !arm.has_residual || judge(probe, *r) == Some(true))
         .collect();
+    if matches.is_empty() && arm.kind.emits_build() && arm.is_watched {
+        missed.push((at, probe, row.clone()));
+    }
     let kept = match arm.kind {
         StarKind::Inner => matches,
         StarKind::Left if matches.is_empty() => vec![NO_ROW],
@@ -199,7 +236,7 @@ fn nested_loops(arms: &[Arm], probe: u32, row: &mut Vec<RowId>, out: &mut Vec<(u
     };
     for id in kept {
         row.push(id);
-        nested_loops(arms, probe, row, out);
+        nested_loops(arms, probe, row, out, missed);
         row.pop();
     }
 }
@@ -218,7 +255,11 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
         Some(positions) => StarRows::selected(positions.clone()),
         None => StarRows::identity(PROBE_ROWS),
     };
-    let mut probe = Probe { arms, limit };
+    let mut probe = Probe {
+        arms,
+        limit,
+        missed: Vec::new(),
+    };
     let mut found = Vec::new();
     star_join_from(&star, start, &mut probe, limit, &mut |rows| {
         assert!(rows.len > 0 && rows.len <= limit.max(PROBE_ROWS));
@@ -236,11 +277,14 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
         Ok(())
     })
     .unwrap();
-    let mut expected = Vec::new();
+    let (mut expected, mut expected_missed) = (Vec::new(), Vec::new());
     for probe in selection.unwrap_or_else(|| (0..PROBE_ROWS as u32).collect()) {
-        nested_loops(arms, probe, &mut Vec::new(), &mut expected);
+        nested_loops(arms, probe, &mut Vec::new(), &mut expected, &mut expected_missed);
     }
     prop_assert_eq!(found, expected);
+    probe.missed.sort();
+    expected_missed.sort();
+    prop_assert_eq!(probe.missed, expected_missed);
     Ok(())
 }
 
@@ -267,6 +311,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
         kind,
         has_residual: false,
         is_snowflake: false,
+        is_watched: false,
         probe_keys: vec![Some(3); PROBE_ROWS],
         link: Vec::new(),
         as_of: None,
@@ -282,6 +327,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
     let mut probe = Probe {
         arms: &arms,
         limit: 8,
+        missed: Vec::new(),
     };
     fletching_kernels::star_join(&star, PROBE_ROWS, &mut probe, 8, &mut |rows| {
         assert_eq!(rows.probe, None);

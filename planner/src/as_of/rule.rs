@@ -171,6 +171,7 @@ impl PlanAsOfJoins {
             null_equals_null: marked.null_equals_null,
             as_of: Some(times),
             residual: conjunction(marked.residual),
+            miss: None,
         };
         let node = LookupJoinNode::try_new(join.left.as_ref().clone(), vec![arm])?;
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))

@@ -18,6 +18,7 @@ use datafusion_expr::{Expr, InvariantLevel, LogicalPlan, TableSource, UserDefine
 use fletching_kernels::JoinKind;
 
 use super::times::AsOfTimes;
+use crate::miss::{MissPolicy, OnMiss};
 
 /// One table looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +37,9 @@ pub struct LookupArm {
     /// What else must hold for a match, over the probe side, earlier arms and the table. Judged on
     /// the row that an as-of arm has found.
     pub residual: Option<Expr>,
+    /// What becomes of a row without a match, where that is not SQL's own answer. The kind is
+    /// already the one that follows from it.
+    pub miss: Option<OnMiss>,
 }
 
 impl LookupArm {
@@ -135,6 +139,13 @@ impl LookupJoinNode {
         self.schema_of(arm)?.join(self.arms[arm].table.schema())
     }
 
+    /// Says whether probe rows may go to a sink of dead letters, which gets them whole.
+    fn needs_whole_rows(&self) -> bool {
+        self.arms
+            .iter()
+            .any(|arm| arm.miss.and_then(OnMiss::settled) == Some(MissPolicy::DeadLetter))
+    }
+
     /// Says whether every column is one of the probe side's.
     pub(crate) fn is_over_probe(&self, columns: &HashSet<&Column>) -> bool {
         columns
@@ -220,6 +231,9 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
             let name = arm_table(&arm.table);
             let name = name.map_or_else(|_| "(subquery)".to_string(), |table| table.name.to_string());
             write!(f, "{comma} {} {name} {}", kind_word(arm.kind), arm.condition())?;
+            if let Some(miss) = arm.miss {
+                write!(f, " ON MISS {miss}")?;
+            }
         }
         Ok(())
     }
@@ -281,6 +295,10 @@ impl UserDefinedLogicalNodeCore for LookupJoinNode {
         );
         needed.push(if whole_table {
             Vec::new()
+        } else if self.needs_whole_rows() {
+            let width = self.probe.schema().fields().len();
+            take(width);
+            (0..width).collect()
         } else {
             take(self.probe.schema().fields().len())
         });

@@ -79,7 +79,10 @@ fn deciding_arm(node: &LookupJoinNode, conjunct: &Expr) -> Result<Option<usize>>
             .iter()
             .position(|arm| arm.has_columns() && arm.table.schema().has_column(column));
         match found {
-            Some(at) if node.arms[at].kind == JoinKind::Inner => last = last.max(Some(at)),
+            // What WHERE rejects is no miss: a policy must not see it as one.
+            Some(at) if node.arms[at].kind == JoinKind::Inner && node.arms[at].miss.is_none() => {
+                last = last.max(Some(at))
+            }
             _ => return Ok(None),
         }
     }

@@ -19,6 +19,7 @@ use datafusion_optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use fletching_kernels::JoinKind;
 
 use super::node::{LookupArm, LookupJoinNode};
+use crate::miss::OnMiss;
 
 /// Turns joins with keyed tables into [`LookupJoinNode`]s, several in a row into one.
 #[derive(Debug)]
@@ -76,17 +77,19 @@ fn merge(extension: Extension) -> Result<Transformed<LogicalPlan>> {
 }
 
 /// A join seen with the table on the right.
-struct TableSide {
+pub(super) struct TableSide {
     swapped: bool,
-    kind: JoinKind,
-    table: LogicalPlan,
+    pub(super) kind: JoinKind,
+    pub(super) table: LogicalPlan,
     filter: Option<Expr>,
+    /// What becomes of a row without a match.
+    pub(super) miss: Option<OnMiss>,
 }
 
 impl PlanLookupJoins {
     /// Picks the side to look up: one that needs no pass over the whole table at the end first,
     /// then one whose primary key is the join key, then the right one.
-    fn choose_table_side(&self, join: &Join) -> Result<Option<TableSide>> {
+    pub(super) fn choose_table_side(&self, join: &Join) -> Result<Option<TableSide>> {
         let usable = |expr: &Expr| !expr.is_volatile() && !has_subquery(expr);
         let conditions = join
             .on
@@ -122,6 +125,7 @@ impl PlanLookupJoins {
                         kind,
                         table,
                         filter,
+                        miss: None,
                     },
                 ));
             }
@@ -231,7 +235,7 @@ fn join_kind(join_type: JoinType, swapped: bool) -> Option<JoinKind> {
 }
 
 impl TableSide {
-    fn into_plan(self, join: &Join) -> Result<LogicalPlan> {
+    pub(super) fn into_plan(self, join: &Join) -> Result<LogicalPlan> {
         let probe = if self.swapped { &join.right } else { &join.left };
         let keys = join
             .on
@@ -248,11 +252,12 @@ impl TableSide {
         let residual = conjunction(self.filter.into_iter().chain(join.filter.clone()));
         let arm = LookupArm {
             table: self.table,
-            kind: self.kind,
+            kind: self.miss.map_or(self.kind, |miss| miss.kind(self.kind)),
             keys,
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             as_of: None,
             residual,
+            miss: self.miss,
         };
         let node = match probe.as_ref() {
             LogicalPlan::Extension(Extension { node }) => {

@@ -1,0 +1,225 @@
+//! What is done with a row that a table has no match for: the part of a lookup's arm that
+//! decides, counts, and writes dead letters.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::NullBuffer;
+use arrow::compute::kernels::zip::zip;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow_json::WriterBuilder;
+use arrow_json::writer::LineDelimited;
+use fletching_kernels::{JoinKind, NO_ROW, RowId};
+use fletching_planner::{MissPolicy, OnMiss};
+use parking_lot::Mutex;
+
+use super::counters::{ArmCounters, LookupCounts};
+use crate::clock::now_us;
+use crate::connector::{SinkSummary, SinkWriter};
+use crate::error::{Error, Result};
+use crate::table::Table;
+
+/// An arm's policy, its counters, and where its dead letters go.
+#[derive(Debug, Clone)]
+pub(crate) struct ArmMiss {
+    pub(crate) on_miss: Option<OnMiss>,
+    pub(crate) counters: Arc<ArmCounters>,
+    letters: Arc<OnceLock<Arc<DeadLetters>>>,
+}
+
+impl ArmMiss {
+    pub(crate) fn new(on_miss: Option<OnMiss>) -> Self {
+        Self {
+            on_miss,
+            counters: Arc::default(),
+            letters: Arc::default(),
+        }
+    }
+
+    /// Returns what is done with a row that waits no longer; none for SQL's own answer.
+    pub(crate) fn settled(&self) -> Option<MissPolicy> {
+        self.on_miss.and_then(OnMiss::settled)
+    }
+
+    /// Says whether rows without a match are to be seen one by one.
+    pub(super) fn watches(&self, kind: JoinKind, has_residual: bool) -> bool {
+        self.on_miss.is_some() || kind == JoinKind::Left && has_residual
+    }
+
+    /// Returns the counts of an arm.
+    pub(super) fn counts(&self, table: &str, kind: JoinKind, has_residual: bool) -> LookupCounts {
+        let is_watched = self.watches(kind, has_residual);
+        self.counters.counts(table, self.on_miss, kind, is_watched)
+    }
+
+    /// Says where this run's dead letters go. Without it they are counted and let go.
+    pub(crate) fn set_letters(&self, letters: &Arc<DeadLetters>) {
+        // A plan runs once, and so does this.
+        let _ = self.letters.set(Arc::clone(letters));
+    }
+
+    pub(super) fn letters(&self) -> Option<&Arc<DeadLetters>> {
+        self.letters.get()
+    }
+
+    /// Puts the default value of a table's column where there is no row.
+    pub(super) fn fill(
+        &self,
+        table: Option<&Arc<Table>>,
+        column: usize,
+        rows: &[RowId],
+        gathered: ArrayRef,
+    ) -> Result<ArrayRef> {
+        let Some(table) = table.filter(|_| self.settled() == Some(MissPolicy::Default)) else {
+            return Ok(gathered);
+        };
+        let defaults = &table.options().miss.defaults;
+        let Some(Some(default)) = defaults.get(column) else {
+            return Ok(gathered);
+        };
+        if !rows.contains(&NO_ROW) {
+            return Ok(gathered);
+        }
+        let is_missing: BooleanArray = rows.iter().map(|row| Some(*row == NO_ROW)).collect();
+        Ok(zip(&is_missing, &Scalar::new(Arc::clone(default)), &gathered)?)
+    }
+}
+
+/// Counts the rows of which some key is NULL. Free where no column has NULLs.
+pub(super) fn null_keys(keys: &[ArrayRef]) -> usize {
+    let mut nulls: Option<NullBuffer> = None;
+    for key in keys.iter().filter(|key| key.null_count() > 0) {
+        nulls = NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref());
+    }
+    nulls.map_or(0, |nulls| nulls.null_count())
+}
+
+/// Writes keys as `user_id = 7, asset_class = EQUITY`, a text for each row.
+pub(super) fn key_texts(names: &[String], keys: &[ArrayRef]) -> Result<Vec<String>> {
+    let options = FormatOptions::new().with_null("NULL");
+    let columns = keys
+        .iter()
+        .map(|key| ArrayFormatter::try_new(key.as_ref(), &options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows = keys.first().map_or(0, |key| key.len());
+    let text = |row: usize| {
+        let pairs = names.iter().zip(&columns);
+        let pairs = pairs.map(|(name, column)| format!("{name} = {}", column.value(row)));
+        pairs.collect::<Vec<_>>().join(", ")
+    };
+    Ok((0..rows).map(text).collect())
+}
+
+/// Writes rows as JSON objects, a text for each; NULLs are written out.
+pub(super) fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
+    if rows.num_columns() == 0 {
+        return Ok(vec!["{}".to_string(); rows.num_rows()]);
+    }
+    let builder = WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer = builder.build::<_, LineDelimited>(Vec::new());
+    writer.write(rows)?;
+    writer.finish()?;
+    let text =
+        String::from_utf8(writer.into_inner()).map_err(|_| Error::internal("a row as JSON is no UTF-8"))?;
+    // A line break in a value is written as \n.
+    let lines: Vec<String> = text.lines().map(str::to_string).collect();
+    if lines.len() == rows.num_rows() {
+        Ok(lines)
+    } else {
+        Err(Error::internal("a row as JSON is not one line"))
+    }
+}
+
+/// The sink that a run's dead letters go to; shared by all arms that name it.
+pub(crate) struct DeadLetters {
+    sink: String,
+    writer: Mutex<Option<Box<dyn SinkWriter>>>,
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetters")
+            .field("sink", &self.sink)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DeadLetters {
+    pub(crate) fn new(sink: &str, writer: Box<dyn SinkWriter>) -> Self {
+        Self {
+            sink: sink.to_string(),
+            writer: Mutex::new(Some(writer)),
+        }
+    }
+
+    pub(crate) fn sink(&self) -> &str {
+        &self.sink
+    }
+
+    /// Returns the columns of a sink of dead letters: when, which table, which key, and the row
+    /// as JSON.
+    pub(crate) fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new(
+                "missed_at",
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                false,
+            ),
+            Field::new("table_name", DataType::Utf8, false),
+            Field::new("table_key", DataType::Utf8, false),
+            Field::new("stream_row", DataType::Utf8, false),
+        ]))
+    }
+
+    /// Appends rows with their keys, as texts.
+    pub(super) fn write(&self, table: &str, keys: Vec<String>, rows: Vec<String>) -> Result<()> {
+        let count = keys.len();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(TimestampMicrosecondArray::from(vec![now_us(); count])),
+            Arc::new(StringArray::from(vec![table; count])),
+            Arc::new(StringArray::from(keys)),
+            Arc::new(StringArray::from(rows)),
+        ];
+        let batch = RecordBatch::try_new(Self::schema(), columns)?;
+        match &mut *self.writer.lock() {
+            Some(writer) => writer.write(&batch),
+            None => Err(Error::internal("a dead letter after the end of the run")),
+        }
+    }
+
+    /// Ends the sink and publishes it.
+    pub(crate) fn commit(&self) -> Result<SinkSummary> {
+        match self.writer.lock().take() {
+            Some(writer) => writer.commit(),
+            None => Err(Error::internal("a sink of dead letters is ended twice")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn keys_and_rows_are_told_in_words() {
+        let id: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
+        let name: ArrayRef = Arc::new(StringArray::from(vec!["a\nb", "c"]));
+        assert_eq!(null_keys(&[Arc::clone(&id), Arc::clone(&name)]), 1);
+        let keys = key_texts(
+            &["id".into(), "name".into()],
+            &[Arc::clone(&id), Arc::clone(&name)],
+        )
+        .unwrap();
+        assert_eq!(keys[1], "id = NULL, name = c");
+        let rows = RecordBatch::try_from_iter([("id", id), ("name", name)]).unwrap();
+        assert_eq!(
+            row_texts(&rows).unwrap(),
+            ["{\"id\":7,\"name\":\"a\\nb\"}", "{\"id\":null,\"name\":\"c\"}"]
+        );
+    }
+}

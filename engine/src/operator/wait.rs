@@ -1,0 +1,233 @@
+//! `on_miss = 'wait'`: rows parked until their key comes, or for so long.
+//!
+//! ```text
+//!   batch ─▶ is every key there? ─yes─▶ joined now
+//!               │ no: parked               ▲
+//!               ▼                          │ a table has a new version: looked up again, oldest first
+//!            parked rows ──────────────────┤
+//!                                          └ waited long enough, or too many: joined as miss.then says
+//! ```
+//!
+//! Parked rows are looked at when a table has changed, before the next batch is: so the rows of
+//! one key leave in the order in which they came. A row whose key is NULL does not wait: it can
+//! match nothing. Nor does one that only a further condition of the join rejects.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use fletching_kernels::{NO_ROW, StarRows, gather_batch};
+use fletching_planner::MissPolicy;
+
+use super::lookup_join::{ArmSpec, LookupJoin, evaluate_all};
+use super::pinned::PinnedTables;
+use crate::error::Result;
+
+/// Rows that wait, oldest first.
+#[derive(Debug)]
+pub(crate) struct Parking {
+    parked: VecDeque<Parked>,
+    rows: usize,
+    rows_max: usize,
+    wait: Duration,
+}
+
+#[derive(Debug)]
+struct Parked {
+    rows: RecordBatch,
+    until: Instant,
+}
+
+impl Parking {
+    /// Makes room for the rows that a join's tables let wait; none where no table does.
+    pub(crate) fn of_join(join: &LookupJoin) -> Option<Self> {
+        let options = waiting_arms(join).filter_map(|(_, arm)| Some(&arm.source.table()?.options().miss));
+        let wait = options.clone().map(|miss| miss.wait).max()?;
+        let rows_max = options.map(|miss| miss.wait_rows_max).min()?;
+        Some(Self {
+            parked: VecDeque::new(),
+            rows: 0,
+            rows_max,
+            wait,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    /// Returns how long the oldest row may still wait.
+    pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
+        self.parked
+            .front()
+            .map(|parked| parked.until.saturating_duration_since(now))
+    }
+
+    /// Parks the rows of a batch that miss a key; returns the others, and those for which there is
+    /// no room.
+    pub(crate) fn park(
+        &mut self,
+        join: &LookupJoin,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        now: Instant,
+    ) -> Result<Vec<RecordBatch>> {
+        let (there, missing) = split(join, pinned, batch)?;
+        let mut released = released(there);
+        if missing.num_rows() == 0 {
+            return Ok(released);
+        }
+        let room = self.rows_max.saturating_sub(self.rows).min(missing.num_rows());
+        count_missing(join, pinned, &missing, |arm, rows| {
+            arm.miss.counters.parked.fetch_add(rows, Relaxed);
+        })?;
+        if room > 0 {
+            self.rows += room;
+            self.parked.push_back(Parked {
+                rows: missing.slice(0, room),
+                until: now + self.wait,
+            });
+        }
+        let left = missing.slice(room, missing.num_rows() - room);
+        released.extend(expire(join, pinned, left)?);
+        Ok(released)
+    }
+
+    /// Looks parked rows up again, if a table has changed, and lets those go that have waited long
+    /// enough. Oldest first.
+    pub(crate) fn release(
+        &mut self,
+        join: &LookupJoin,
+        pinned: &PinnedTables,
+        is_changed: bool,
+        now: Instant,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut out = Vec::new();
+        for mut parked in std::mem::take(&mut self.parked) {
+            let before = parked.rows.num_rows();
+            self.rows -= before;
+            if is_changed {
+                let (there, missing) = split(join, pinned, &parked.rows)?;
+                for (_, arm) in waiting_arms(join) {
+                    let rows = there.num_rows() as u64;
+                    arm.miss.counters.released.fetch_add(rows, Relaxed);
+                }
+                out.extend(released(there));
+                parked.rows = missing;
+            }
+            if parked.rows.num_rows() == 0 {
+                continue;
+            }
+            if parked.until <= now {
+                out.extend(expire(join, pinned, parked.rows)?);
+            } else {
+                self.rows += parked.rows.num_rows();
+                self.parked.push_back(parked);
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn released(rows: RecordBatch) -> Vec<RecordBatch> {
+    if rows.num_rows() == 0 {
+        Vec::new()
+    } else {
+        vec![rows]
+    }
+}
+
+/// Counts rows that have waited in vain, and lets them go.
+fn expire(join: &LookupJoin, pinned: &PinnedTables, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
+    count_missing(join, pinned, &rows, |arm, rows| {
+        arm.miss.counters.expired.fetch_add(rows, Relaxed);
+    })?;
+    Ok(released(rows))
+}
+
+fn waiting_arms(join: &LookupJoin) -> impl Iterator<Item = (usize, &ArmSpec)> + Clone {
+    let waits = |arm: &ArmSpec| arm.miss.on_miss.map(|on_miss| on_miss.policy) == Some(MissPolicy::Wait);
+    join.arms().iter().enumerate().filter(move |(_, arm)| waits(arm))
+}
+
+/// Says of each row whether a table that waits lacks its key.
+fn missing_in(
+    join: &LookupJoin,
+    pinned: &PinnedTables,
+    batch: &RecordBatch,
+    at: usize,
+    arm: &ArmSpec,
+) -> Result<Vec<bool>> {
+    let identity = StarRows::identity(batch.num_rows());
+    let keys = evaluate_all(&arm.probe_keys, batch.num_rows(), |column| {
+        join.star_column(pinned, batch, &identity, column)
+    })?;
+    let mut heads = Vec::new();
+    let table = &pinned.arms[at];
+    table
+        .finder()?
+        .locate(&table.in_order(keys.clone()), &mut heads)?;
+    let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
+    let is_missing =
+        |(row, head): (usize, &u32)| *head == NO_ROW && nulls.iter().all(|nulls| nulls.is_valid(row));
+    Ok(heads.iter().enumerate().map(is_missing).collect())
+}
+
+/// Splits a batch into rows whose keys are there, or never will be, and rows that miss one.
+fn split(
+    join: &LookupJoin,
+    pinned: &PinnedTables,
+    batch: &RecordBatch,
+) -> Result<(RecordBatch, RecordBatch)> {
+    let mut is_missing = vec![false; batch.num_rows()];
+    for (at, arm) in waiting_arms(join) {
+        for (all, one) in is_missing
+            .iter_mut()
+            .zip(missing_in(join, pinned, batch, at, arm)?)
+        {
+            *all |= one;
+        }
+    }
+    if !is_missing.contains(&true) {
+        return Ok((batch.clone(), batch.slice(0, 0)));
+    }
+    let rows = |which: bool| -> Vec<u32> {
+        let all = (0_u32..).zip(&is_missing);
+        all.filter(|(_, missing)| **missing == which)
+            .map(|(row, _)| row)
+            .collect()
+    };
+    Ok((
+        gather_batch(batch, batch.schema_ref(), &rows(false))?,
+        gather_batch(batch, batch.schema_ref(), &rows(true))?,
+    ))
+}
+
+/// Counts, for each table that waits, the rows that miss its key.
+fn count_missing(
+    join: &LookupJoin,
+    pinned: &PinnedTables,
+    rows: &RecordBatch,
+    count: impl Fn(&ArmSpec, u64),
+) -> Result<()> {
+    for (at, arm) in waiting_arms(join) {
+        let missing = missing_in(join, pinned, rows, at, arm)?;
+        count(arm, missing.iter().filter(|missing| **missing).count() as u64);
+    }
+    Ok(())
+}
+
+/// Waits until a table of a join changes, but not longer than the time given.
+pub(crate) fn wait_for_change(join: &LookupJoin, pinned: &PinnedTables, longest: Duration) {
+    let Some(table) = waiting_arms(join).find_map(|(_, arm)| arm.source.table()) else {
+        return;
+    };
+    let events = Arc::clone(table.events());
+    let seen = events.count();
+    // What has changed before the count was taken is not waited for.
+    if join.is_current(pinned) {
+        events.wait(seen, longest);
+    }
+}

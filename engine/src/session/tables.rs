@@ -1,0 +1,344 @@
+//! Creating tables, and having those that a statement needs loaded before it begins.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::LogicalPlan;
+use fletching_planner::{CreateRelation, RelationKind, Warning, WarningKind, WithOption};
+
+use super::registry::Registry;
+use super::rows::{Outcome, Summary};
+use super::{Entry, Session, StatementCatalog, output_schema, relations_of};
+use crate::connector::{self, Options, ReadyPoint, RelationSpec, Source, nearest};
+use crate::error::{Error, Result};
+use crate::table::options::{Ready, TABLE_OPTIONS};
+use crate::table::{
+    ChangeOptions, LoadContext, Needed, Table, TableOptions, TableOrigin, VersionOptions, load_all,
+};
+
+/// What a `CREATE TABLE` statement says.
+struct TableSpec {
+    connector: String,
+    relation: RelationSpec,
+    options: TableOptions,
+    changes: ChangeOptions,
+    versions: Option<VersionOptions>,
+    /// All options as they were written, for errors.
+    written: Options,
+}
+
+impl Session {
+    pub(super) fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
+        let spec = self.table_spec(create)?;
+        let (schema, origin) = if spec.connector == "memory" {
+            spec.check_without_source()?;
+            (declared(create)?, TableOrigin::Memory)
+        } else {
+            let connector = self.find_connector(&spec.connector, create)?;
+            let source = connector.source(&spec.relation)?;
+            spec.check_source(source.as_ref())?;
+            (source.schema(), TableOrigin::Source(source))
+        };
+        let table = self.make_table(create, &spec, &schema, origin)?;
+        self.register(
+            &create.name,
+            Entry::Table {
+                table: Arc::new(table),
+                connector: spec.connector,
+            },
+            create.or_replace,
+        )?;
+        Ok(Outcome::done(format!("table {} created", create.name)))
+    }
+
+    /// Runs the query of `CREATE TABLE … AS SELECT` and keeps its rows.
+    pub(super) fn create_table_as(
+        &self,
+        create: &CreateRelation,
+        catalog: Option<&StatementCatalog>,
+    ) -> Result<Outcome> {
+        let Some(query) = &create.query else {
+            return Err(Error::internal("no query"));
+        };
+        let spec = self.table_spec(create)?;
+        if spec.connector != "memory" {
+            return Err(Error::Option {
+                subject: spec.relation.subject(),
+                message: format!(
+                    "a table made by a query is kept in memory, not with connector '{}'",
+                    spec.connector
+                ),
+                hint: Some("leave the option out; to write a file, create a SINK".into()),
+                location: None,
+            });
+        }
+        spec.check_without_source()?;
+        let table = self.make_table(create, &spec, &output_schema(query), TableOrigin::Memory)?;
+        if let Some(catalog) = catalog {
+            for batch in self.collect(query, catalog)? {
+                table.append(&batch)?;
+            }
+            self.note_duplicate_keys(&table)?;
+        }
+        let rows = table.snapshot()?.row_count() as u64;
+        self.register(
+            &create.name,
+            Entry::Table {
+                table: Arc::new(table),
+                connector: spec.connector,
+            },
+            create.or_replace,
+        )?;
+        let message = format!("table {} created: {rows} rows", create.name);
+        Ok(Outcome::Done(Summary {
+            message,
+            rows: Some(rows),
+        }))
+    }
+
+    fn make_table(
+        &self,
+        create: &CreateRelation,
+        spec: &TableSpec,
+        schema: &SchemaRef,
+        origin: TableOrigin,
+    ) -> Result<Table> {
+        self.check_order(&create.name, spec)?;
+        let table = Table::new(&create.name, schema, &create.primary_key, origin)?;
+        let mut options = spec.options.clone();
+        options.type_defaults(table.schema(), &spec.written)?;
+        table
+            .with_changes(spec.changes.clone())?
+            .with_options(options, Arc::clone(&self.inner.table_events))
+            .versioned(spec.versions.clone())
+    }
+
+    fn table_spec(&self, create: &CreateRelation) -> Result<TableSpec> {
+        let written = options_of(create);
+        let mut left = written.clone();
+        let options = TableOptions::take(&mut left)?;
+        TableOptions::remove_from(&mut left);
+        let changes = self.take_changes(&mut left)?;
+        let versions = VersionOptions::take(&mut left)?;
+        let (connector, relation) = self.spec_of(create, connector::RelationKind::Table, left)?;
+        Ok(TableSpec {
+            connector,
+            relation,
+            options,
+            changes,
+            versions,
+            written,
+        })
+    }
+
+    /// Splits a statement's options into the connector's name and the rest.
+    pub(super) fn spec(
+        &self,
+        create: &CreateRelation,
+        kind: connector::RelationKind,
+    ) -> Result<(String, RelationSpec)> {
+        self.spec_of(create, kind, options_of(create))
+    }
+
+    fn spec_of(
+        &self,
+        create: &CreateRelation,
+        kind: connector::RelationKind,
+        mut options: Options,
+    ) -> Result<(String, RelationSpec)> {
+        let has_path = options.text("path").is_some();
+        let is_bare = options.iter().next().is_none();
+        let connector = match options.take("connector") {
+            Some(name) => name.to_ascii_lowercase(),
+            None if has_path => "file".into(),
+            None if is_bare && create.kind != RelationKind::Sink => "memory".into(),
+            None => {
+                if options.iter().any(|(name, _)| is_misspelt(name)) {
+                    options.check(&[])?;
+                }
+                return Err(Error::Option {
+                    subject: format!("{} {}", create.kind.word(), create.name),
+                    message: "the option 'connector' is missing".into(),
+                    hint: Some(format!("known connectors: {}", self.connector_names().join(", "))),
+                    location: None,
+                });
+            }
+        };
+        let spec = RelationSpec {
+            name: create.name.clone(),
+            kind,
+            schema: create.schema.clone(),
+            primary_key: create.primary_key.clone(),
+            options,
+        };
+        Ok((connector, spec))
+    }
+
+    /// Fails where a table is to be loaded after one that is not there, or after itself by way of
+    /// others.
+    fn check_order(&self, name: &str, spec: &TableSpec) -> Result<()> {
+        let registry = self.inner.registry.read();
+        let wrong =
+            |message: String, hint: Option<String>| spec.written.bad_value("ready.after", &message, hint);
+        for before in &spec.options.after {
+            if before == name {
+                return Err(wrong(format!("a cycle: {name} → {name}"), None));
+            }
+            find_table(&registry, before).map_err(|(message, hint)| wrong(message, hint))?;
+            if let Some(path) = path_to(&registry, before, name, &mut BTreeSet::new()) {
+                let cycle = [vec![name.to_string()], path].concat().join(" → ");
+                return Err(wrong(
+                    format!("a cycle: {cycle}"),
+                    Some("leave one of them out".into()),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the tables of a plan that are not ready, and warns of duplicate keys.
+    pub(crate) fn load_tables(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<()> {
+        let names = relations_of(plan)?;
+        let mut needed = Vec::new();
+        let mut seen = BTreeSet::new();
+        for name in &names {
+            if let Some(Entry::Table { table, .. }) = catalog.registry.get(name) {
+                need(table, &catalog.registry, &mut seen, &mut needed)?;
+            }
+        }
+        let tables = needed.iter().map(|needed| Arc::clone(&needed.table)).collect();
+        self.inner.progress.watch_tables(tables);
+        let context = LoadContext {
+            pool: self.pool()?,
+            batch_rows_max: self.inner.settings.read().batch_rows,
+            cancelled: Arc::clone(&catalog.cancelled),
+        };
+        let mut notice = |message: String| self.warn(Warning::new(WarningKind::NotReady, message));
+        for table in load_all(&needed, &context, &mut notice)? {
+            self.note_bad_rows(&[(table.name().to_string(), table.load_run().report)]);
+            self.note_duplicate_keys(&table)?;
+        }
+        Ok(())
+    }
+}
+
+impl TableSpec {
+    /// Checks the options of a table that the session itself fills.
+    fn check_without_source(&self) -> Result<()> {
+        self.relation.options.check(&[])?;
+        match self.options.needs_source() {
+            None => Ok(()),
+            Some(name) => Err(self.written.bad_value(
+                name,
+                "the table has no source to wait for",
+                Some("leave it out, or name a connector".into()),
+            )),
+        }
+    }
+
+    /// Fails where a source cannot tell when it is ready.
+    fn check_source(&self, source: &dyn Source) -> Result<()> {
+        let Ready::At(point) = self.options.ready else {
+            return Ok(());
+        };
+        if source.can_tell(point) {
+            return Ok(());
+        }
+        let what = match point {
+            ReadyPoint::Snapshot => "where a snapshot ends",
+            ReadyPoint::Timestamp(_) => "when it has come to a time",
+            ReadyPoint::End => "where its end is",
+        };
+        let message = format!("a source of connector '{}' cannot tell {what}", self.connector);
+        let hint = "say ready = 'end', or 'immediately'".to_string();
+        Err(self.written.bad_value("ready", &message, Some(hint)))
+    }
+}
+
+/// Adds a table, and before it those that must be ready first.
+fn need(
+    table: &Arc<Table>,
+    registry: &Registry,
+    seen: &mut BTreeSet<String>,
+    needed: &mut Vec<Needed>,
+) -> Result<()> {
+    if !seen.insert(table.name().to_string()) {
+        return Ok(());
+    }
+    let mut after = Vec::new();
+    for name in &table.options().after {
+        let before = find_table(registry, name).map_err(|(message, hint)| Error::Option {
+            subject: format!("table {}", table.name()),
+            message: format!("option 'ready.after': {message}"),
+            hint,
+            location: None,
+        })?;
+        need(before, registry, seen, needed)?;
+        after.push(Arc::clone(before));
+    }
+    needed.push(Needed {
+        table: Arc::clone(table),
+        after,
+    });
+    Ok(())
+}
+
+/// Finds a table, or says what is wrong and which was probably meant.
+fn find_table<'a>(registry: &'a Registry, name: &str) -> Result<&'a Arc<Table>, (String, Option<String>)> {
+    match registry.get(name) {
+        Some(Entry::Table { table, .. }) => Ok(table),
+        Some(other) => Err((format!("'{name}' is a {}", other.kind().word()), None)),
+        None => {
+            let near = nearest(name, registry.keys().map(String::as_str));
+            Err((
+                format!("there is no table '{name}'"),
+                near.map(|near| format!("did you mean '{near}'?")),
+            ))
+        }
+    }
+}
+
+/// Returns the tables on the way from one to another that it is loaded after.
+fn path_to(registry: &Registry, from: &str, to: &str, seen: &mut BTreeSet<String>) -> Option<Vec<String>> {
+    if from == to {
+        return Some(vec![to.to_string()]);
+    }
+    if !seen.insert(from.to_string()) {
+        return None;
+    }
+    let Some(Entry::Table { table, .. }) = registry.get(from) else {
+        return None;
+    };
+    let mut ways = table.options().after.iter();
+    let path = ways.find_map(|next| path_to(registry, next, to, seen))?;
+    Some([vec![from.to_string()], path].concat())
+}
+
+fn is_misspelt(name: &str) -> bool {
+    nearest(name, TABLE_OPTIONS.iter().copied()).is_some()
+}
+
+fn options_of(create: &CreateRelation) -> Options {
+    let mut options = Options::new(format!("{} {}", create.kind.word(), create.name));
+    for WithOption {
+        name,
+        value,
+        location,
+    } in &create.options
+    {
+        let place = location.map(|place| (place.line, place.column));
+        options.set(name, value.clone(), place);
+    }
+    options
+}
+
+/// Returns the columns of a relation that must declare them.
+pub(super) fn declared(create: &CreateRelation) -> Result<SchemaRef> {
+    create.schema.clone().ok_or_else(|| Error::Option {
+        subject: format!("{} {}", create.kind.word(), create.name),
+        message: "a relation in memory needs its columns declared".into(),
+        hint: Some("as in (id BIGINT, name VARCHAR)".into()),
+        location: None,
+    })
+}
