@@ -18,7 +18,14 @@ const ORDER: &[&str] = &[
 const ON_TOP: &[&str] = &["fletching-python", "fletching-benches", "fletching-tests"];
 
 /// Words, not machinery: what the planner may take from the kernels.
-const VOCABULARY: &[&str] = &["JoinKind", "NullEquality", "RowId"];
+const VOCABULARY: &[&str] = &[
+    "AsOfCondition",
+    "AsOfOp",
+    "AsOfTolerance",
+    "JoinKind",
+    "NullEquality",
+    "RowId",
+];
 
 /// The folder of the clone under test. Cargo says it as the tests run; the one compiled in may be
 /// that of another clone which shares the target folder.
