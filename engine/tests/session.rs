@@ -249,7 +249,7 @@ fn errors_have_a_place_and_a_hint() {
             "there is no function 'uper' (line 1, column 8); did you mean 'upper'?",
         ),
         (
-            "SELECT 1 FROM trades t JOIN users FOR SYSTEM_TIME AS OF t.ts u ON t.user_id = u.id",
+            "SELECT 1 FROM trades t JOIN users FOR SYSTEM_TIME AS OF t.quantity u ON t.user_id = u.id",
             "table users keeps no versions (line 1, column 39); create it with a PRIMARY KEY and WITH ('versioned' = \
              'true', version = 'column'); or say ASOF JOIN … MATCH_CONDITION (…), which takes any table",
         ),

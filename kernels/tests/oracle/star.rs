@@ -37,7 +37,7 @@ struct AsOf {
 
 /// The index of an arm's table.
 enum Index {
-    Key(KeyIndex),
+    Key(Box<KeyIndex>),
     AsOf(Box<AsOfIndex>, AsOfCondition),
 }
 
@@ -45,7 +45,8 @@ impl Index {
     fn of(arm: &Arm) -> Self {
         let keys: ArrayRef = Arc::new(Int32Array::from(arm.table.clone()));
         let Some(as_of) = &arm.as_of else {
-            return Self::Key(KeyIndex::build(&[keys], &BuildOptions::default()).unwrap());
+            let index = KeyIndex::build(&[keys], &BuildOptions::default()).unwrap();
+            return Self::Key(Box::new(index));
         };
         let times: ArrayRef = Arc::new(Int64Array::from(as_of.table_times[..arm.table.len()].to_vec()));
         let (op, tolerance) = as_of.condition;

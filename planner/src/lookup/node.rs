@@ -146,6 +146,23 @@ impl LookupJoinNode {
             .any(|arm| arm.miss.and_then(OnMiss::settled) == Some(MissPolicy::DeadLetter))
     }
 
+    /// Says whether an arm, were it to follow, would name a column that is NULL only where a LEFT arm
+    /// here has padded it. Within one node expressions are simplified over the tables' own columns,
+    /// as if it never were: such an arm needs a node of its own.
+    pub(crate) fn pads_columns_of(&self, arm: &LookupArm) -> bool {
+        let keys = arm.keys.iter().map(|(probe, _)| probe);
+        let times = arm.as_of.iter().map(|times| &times.probe);
+        let mut named = keys.chain(times).chain(&arm.residual).flat_map(Expr::column_refs);
+        named.any(|column| {
+            let pads = |other: &LookupArm| {
+                let table = other.table.schema();
+                let at = table.maybe_index_of_column(column);
+                other.kind == JoinKind::Left && at.is_some_and(|at| !table.field(at).is_nullable())
+            };
+            self.arms.iter().any(pads)
+        })
+    }
+
     /// Says whether every column is one of the probe side's.
     pub(crate) fn is_over_probe(&self, columns: &HashSet<&Column>) -> bool {
         columns

@@ -66,7 +66,11 @@ fn merge(extension: Extension) -> Result<Transformed<LogicalPlan>> {
     });
     let all_per_row = |node: &LookupJoinNode| node.arms.iter().all(|arm| is_per_row(arm.kind));
     let merged = match (outer, inner) {
-        (Some(outer), Some(inner)) if all_per_row(outer) && all_per_row(inner) => {
+        (Some(outer), Some(inner))
+            if all_per_row(outer)
+                && all_per_row(inner)
+                && !outer.arms.iter().any(|arm| inner.pads_columns_of(arm)) =>
+        {
             let arms = inner.arms.iter().chain(&outer.arms).cloned().collect();
             LookupJoinNode::try_new(inner.probe.clone(), arms)?
         }
@@ -263,7 +267,9 @@ impl TableSide {
             LogicalPlan::Extension(Extension { node }) => {
                 match node.as_any().downcast_ref::<LookupJoinNode>() {
                     Some(star)
-                        if is_per_row(arm.kind) && star.arms.iter().all(|arm| is_per_row(arm.kind)) =>
+                        if is_per_row(arm.kind)
+                            && star.arms.iter().all(|arm| is_per_row(arm.kind))
+                            && !star.pads_columns_of(&arm) =>
                     {
                         let mut arms = star.arms.clone();
                         arms.push(arm);
