@@ -13,5 +13,7 @@ mod columns;
 mod gather;
 mod join;
 mod live;
+mod live_bounds;
+mod live_readers;
 mod locate;
 mod star;
