@@ -15,5 +15,6 @@ mod join;
 mod live;
 mod live_bounds;
 mod live_readers;
+mod live_star;
 mod locate;
 mod star;
