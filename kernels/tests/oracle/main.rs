@@ -14,5 +14,8 @@ mod columns;
 mod gather;
 mod join;
 mod live;
+mod live_bounds;
+mod live_readers;
+mod live_star;
 mod locate;
 mod star;
