@@ -14,13 +14,12 @@ use fletching_kernels::{
     JoinKind, JoinPairs, Picks, ProbeCursor, RowId, StarArm, StarKind, StarProbe, StarRows, TableCursor,
     VisitedRows, finish_pairs, gather, gather_batch, join_pairs, select, star_join,
 };
-
-use super::counters::LookupCounts;
-use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
 use fletching_planner::MissPolicy;
 
 use super::BoundExpr;
 use super::as_of::{ArmSource, AsOfSpec, without_history};
+use super::counters::LookupCounts;
+use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};

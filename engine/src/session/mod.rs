@@ -238,6 +238,7 @@ impl Session {
     /// # Errors
     /// Fails where the statement cannot be planned or carried out.
     pub fn execute(&self, statement: &ParsedStatement) -> Result<Outcome> {
+        self.inner.lookups.lock().clear();
         let catalog = self.catalog()?;
         let planned = self.plan(statement, &catalog)?;
         for warning in planned.warnings {

@@ -82,9 +82,10 @@ impl Findings {
         for (likeness, count, ours, theirs) in table.alike(&missing) {
             let word = likeness.word();
             let note = format!("'{ours}' would be '{theirs}'");
+            let rows = if count == 1 { "row" } else { "rows" };
             self.warn(
                 join,
-                &format!("{count} keys would match after {word}: for example {note} of the table"),
+                &format!("{count} {rows} more would match after {word}: for example {note} of the table"),
             );
             self.add(join, &format!("match after {word}"), count, note);
         }

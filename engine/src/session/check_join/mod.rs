@@ -10,18 +10,19 @@
 mod findings;
 mod keys;
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::kernels::aggregate::max;
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use arrow::datatypes::{DataType, FieldRef, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use fletching_kernels::JoinKind;
 use fletching_planner::{
     LookupArm, LookupJoinNode, ParsedStatement, RelationKind, Statement, Warning, WarningKind, arm_table,
     kind_word,
 };
-use std::sync::Arc;
 
 use self::findings::Findings;
 use self::keys::{KeySample, TableKeys};
@@ -152,12 +153,14 @@ impl Session {
         let probe = self.one_batch(&probe_keys(node, at, rows)?, catalog)?;
         let columns = arm.keys.iter().map(|(_, key)| key.clone());
         let keys = self.one_batch(&project(arm.table.clone(), columns)?, catalog)?;
-        let key_columns = |batch: &RecordBatch| batch.columns()[..arm.keys.len()].to_vec();
-        let sample = KeySample::new(&key_columns(&probe), arm.null_equals_null)?;
-        let table_keys = TableKeys::new(&KeySample::new(&key_columns(&keys), arm.null_equals_null)?);
+        let sample = KeySample::new(probe.columns(), arm.null_equals_null)?;
+        let table_keys = TableKeys::new(&KeySample::new(keys.columns(), arm.null_equals_null)?);
         let join = format!("{} {}", kind_word(arm.kind), describe(arm, &name));
         found.add_keys(&join, arm, &sample, &table_keys);
-        let stream_time = probe.columns().get(arm.keys.len()).and_then(newest);
+        let stream_time = match times_of(&node.probe, rows)? {
+            Some(times) => newest(self.one_batch(&times, catalog)?.column(0)),
+            None => None,
+        };
         found.add_age(
             &join,
             stream_time,
@@ -180,7 +183,34 @@ fn describe(arm: &LookupArm, name: &str) -> String {
     format!("{name} ON {}", keys.collect::<Vec<_>>().join(" AND "))
 }
 
-/// Plans the first rows of the stream side with their keys, and their time where the query has it.
+/// Plans the first times of the relation that the stream side reads, where it has a column of
+/// times: also one that the query itself does not need.
+fn times_of(probe: &LogicalPlan, rows: usize) -> Result<Option<LogicalPlan>> {
+    let mut found = None;
+    probe.apply(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan {
+            let schema = scan.source.schema();
+            found = schema
+                .fields()
+                .iter()
+                .position(is_time)
+                .map(|at| (scan.table_name.clone(), Arc::clone(&scan.source), at));
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    let Some((name, source, at)) = found else {
+        return Ok(None);
+    };
+    let times = LogicalPlanBuilder::scan(name, source, Some(vec![at]))?;
+    Ok(Some(times.limit(0, Some(rows))?.build()?))
+}
+
+fn is_time(field: &FieldRef) -> bool {
+    matches!(field.data_type(), DataType::Timestamp(..))
+}
+
+/// Plans the first rows of the stream side with their keys.
 fn probe_keys(node: &LookupJoinNode, at: usize, rows: usize) -> Result<LogicalPlan> {
     let arm = &node.arms[at];
     let probe = LogicalPlanBuilder::from(node.probe.clone())
@@ -191,11 +221,6 @@ fn probe_keys(node: &LookupJoinNode, at: usize, rows: usize) -> Result<LogicalPl
         .iter()
         .flat_map(|(key, _)| key.column_refs())
         .all(|column| probe.schema().has_column(column));
-    let time = probe
-        .schema()
-        .iter()
-        .find(|(_, field)| matches!(field.data_type(), DataType::Timestamp(..)))
-        .map(|pair| Expr::Column(pair.into()));
     let input = if is_over_probe {
         probe
     } else {
@@ -212,8 +237,7 @@ fn probe_keys(node: &LookupJoinNode, at: usize, rows: usize) -> Result<LogicalPl
         let node = LookupJoinNode::try_new(probe, before.collect())?;
         LogicalPlan::Extension(Extension { node: Arc::new(node) })
     };
-    let keys = arm.keys.iter().map(|(key, _)| key.clone());
-    project(input, keys.chain(time))
+    project(input, arm.keys.iter().map(|(key, _)| key.clone()))
 }
 
 /// Projects a plan onto expressions under names of their own.
@@ -236,7 +260,6 @@ fn newest(column: &ArrayRef) -> Option<i64> {
 
 /// Returns the newest time in a table's first column of times.
 fn table_time(snapshot: &TableSnapshot) -> Option<i64> {
-    let is_time = |field: &arrow::datatypes::FieldRef| matches!(field.data_type(), DataType::Timestamp(..));
     let at = snapshot.schema().fields().iter().position(is_time)?;
     newest(snapshot.rows().ok()?.column(at))
 }
