@@ -146,7 +146,7 @@ impl AsOfIndex {
     ///
     /// About 8 ns a row in the order of time and beyond that what the keys cost, see
     /// [`KeyIndex::locate`](crate::KeyIndex::locate): a dictionary's values are looked up once
-    /// each. In no order 20 to 100 ns, by size. One allocation of 12 bytes a key where there are
+    /// each. In no order 20 to 100 ns, by size. One allocation of 32 bytes a key where there are
     /// fewer keys than probe rows, none otherwise.
     ///
     /// # Errors

@@ -393,21 +393,43 @@ fn explain_says_what_is_matched() {
     assert_eq!(text.matches("LookupJoinExec").count(), 1, "one star:\n{text}");
 }
 
+/// One stream row, with this time.
+fn stream_row(time: i64) -> RecordBatch {
+    let key: ArrayRef = Arc::new(StringArray::from(vec!["A"]));
+    let number: ArrayRef = Arc::new(Int64Array::from(vec![time]));
+    RecordBatch::try_from_iter([("id", Arc::clone(&number)), ("k", key), ("ts", number)]).unwrap()
+}
+
 #[test]
 fn a_prepared_as_of_join_sees_new_rows_of_its_table() {
     let session = session();
     let query = session
         .prepare("SELECT s.id, q.bid FROM s ASOF LEFT JOIN q ON s.k = q.k AND s.ts >= q.ts")
         .unwrap();
-    let key: ArrayRef = Arc::new(StringArray::from(vec!["A"]));
-    let number: ArrayRef = Arc::new(Int64Array::from(vec![7]));
-    let batch =
-        RecordBatch::try_from_iter([("id", Arc::clone(&number)), ("k", key), ("ts", number)]).unwrap();
+    let batch = stream_row(7);
     assert_eq!(pairs(&[query.enrich(&batch).unwrap()]), [(7, Some(50))]);
     session
         .sql("INSERT INTO q VALUES ('A', 6, 60), ('A', 8, 80)")
         .unwrap();
     assert_eq!(pairs(&[query.enrich(&batch).unwrap()]), [(7, Some(60))]);
+}
+
+#[test]
+fn a_prepared_query_collects_a_right_side_that_is_no_table() {
+    let session = session();
+    let query = session
+        .prepare("SELECT s.id, x.bid FROM s ASOF JOIN (SELECT k, ts, bid + 1 AS bid FROM q) x ON s.k = x.k AND s.ts >= x.ts")
+        .unwrap();
+    for time in [5, 3, 7] {
+        let bid = if time < 5 { 11 } else { 51 };
+        assert_eq!(
+            pairs(&[query.enrich(&stream_row(time)).unwrap()]),
+            [(time, Some(bid))]
+        );
+    }
+    assert_eq!(pairs(&[query.enrich(&stream_row(0)).unwrap()]), []);
+    let both = query.enrich_batches(&[stream_row(1), stream_row(9)]).unwrap();
+    assert_eq!(pairs(&both), [(1, Some(11)), (9, Some(51))]);
 }
 
 #[test]
