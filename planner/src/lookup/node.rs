@@ -147,12 +147,11 @@ impl LookupJoinNode {
         let Some(below) = below.node.as_any().downcast_ref::<Self>() else {
             return Ok(None);
         };
-        let mut arms = below.arms.iter().chain(&self.arms);
+        let arms = below.arms.iter().chain(&self.arms);
         if !arms.clone().all(|arm| is_per_row(arm.kind)) {
             return Ok(None);
         }
-        let arms = arms.by_ref().cloned().collect();
-        Self::try_new(below.probe.clone(), arms).map(Some)
+        Self::try_new(below.probe.clone(), arms.cloned().collect()).map(Some)
     }
 
     /// Says whether every column is one of the probe side's.
