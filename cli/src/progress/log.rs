@@ -61,6 +61,8 @@ fn line(activity: &Activity) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use fletching::connector::SourceSize;
 
     use super::*;
@@ -80,14 +82,14 @@ mod tests {
         };
         let (mut log, start) = (Log::default(), Instant::now());
         assert_eq!(
-            log.lines(&[activity.clone()], start),
+            log.lines(from_ref(&activity), start),
             ["table users: loading, 0 rows"]
         );
-        assert!(log.lines(&[activity.clone()], start).is_empty());
-        assert_eq!(log.lines(&[activity.clone()], start + SILENCE_MAX).len(), 1);
+        assert!(log.lines(from_ref(&activity), start).is_empty());
+        assert_eq!(log.lines(from_ref(&activity), start + SILENCE_MAX).len(), 1);
         activity.attempts = 2;
         activity.last_error = Some("it died".into());
-        let again = log.lines(&[activity.clone()], start + SILENCE_MAX);
+        let again = log.lines(from_ref(&activity), start + SILENCE_MAX);
         assert_eq!(
             again,
             ["table users: loading, 0 rows, attempt 2 (last error: it died)"]

@@ -123,10 +123,17 @@ impl Findings {
             _ => return,
         };
         let of = share(rows, sample.rows());
-        let nulls = sample.nulls();
+        let mut why = Vec::new();
+        if missing > 0 {
+            why.push(format!("{missing} for a key that is missing, {examples}"));
+        }
+        if sample.nulls() > 0 {
+            why.push(format!("{} for a key that is NULL", sample.nulls()));
+        }
+        let why = why.join(", and ");
         self.warn(
             join,
-            &format!("{of} of the rows {what}: {missing} keys are missing ({examples}), {nulls} are NULL; say on_miss to choose"),
+            &format!("{of} of the rows {what}, {why}; say on_miss to choose"),
         );
     }
 

@@ -53,7 +53,7 @@ impl Session {
     /// let query = session.parse("SELECT * FROM t JOIN users u ON t.k = u.id")?;
     /// let found = session.check_sampled(&query[0], 100)?.expect("there is a join");
     /// assert_eq!(found.schema().field(1).name(), "check");
-    /// assert!(session.take_warnings()[0].message.contains("case"));
+    /// assert!(session.take_warnings().iter().any(|warning| warning.message.contains("case")));
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn check_sampled(&self, statement: &ParsedStatement, rows: usize) -> Result<Option<Rows>> {
@@ -87,7 +87,7 @@ impl Session {
         }
         self.inner.progress.clear();
         self.tell(&found);
-        Ok((!found.is_empty()).then(|| found.rows()).transpose()?)
+        (!found.is_empty()).then(|| found.rows()).transpose()
     }
 
     /// Carries out `CHECK JOIN`.
