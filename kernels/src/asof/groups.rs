@@ -14,8 +14,9 @@ use arrow_array::ArrayRef;
 use arrow_select::concat::concat;
 use rayon::prelude::*;
 
+use super::short_texts::ShortTexts;
 use crate::key::class::decode;
-use crate::{BuildOptions, KernelError, KeyIndex, NO_ROW, RowId, gather};
+use crate::{BuildOptions, KernelError, KeyIndex, NO_ROW, NullEquality, RowId, gather};
 
 /// Rows of the first block.
 const BLOCK_ROWS: usize = 1 << 16;
@@ -27,6 +28,8 @@ const PIECE_ROWS: usize = 1 << 15;
 pub(super) struct Groups {
     /// From a key to its group; none where all rows are one group.
     pub(super) index: Option<KeyIndex>,
+    /// A shorter way for some keys, where NULL is none of them.
+    pub(super) short: Option<ShortTexts>,
     pub(super) count: usize,
 }
 
@@ -40,7 +43,12 @@ impl Groups {
     ) -> Result<(Self, Vec<RowId>), KernelError> {
         if keys.is_empty() {
             let count = usize::from(rows > 0);
-            return Ok((Self { index: None, count }, vec![0; rows]));
+            let all = Self {
+                index: None,
+                short: None,
+                count,
+            };
+            return Ok((all, vec![0; rows]));
         }
         let mut index = KeyIndex::build(&slices(keys, 0, 0), options)?;
         let mut distinct: Vec<ArrayRef> = Vec::new();
@@ -62,13 +70,18 @@ impl Groups {
             }
             groups.extend_from_slice(&heads);
         }
+        let short = match options.null_equality {
+            NullEquality::NullEqualsNothing => ShortTexts::build(&distinct, options.hash_mask),
+            NullEquality::NullEqualsNull => None,
+        };
         let index = Some(index);
-        Ok((Self { index, count }, groups))
+        Ok((Self { index, short, count }, groups))
     }
 
     /// Returns the heap's share of the index.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.index.as_ref().map_or(0, KeyIndex::heap_bytes)
+        let short = self.short.as_ref().map_or(0, ShortTexts::heap_bytes);
+        self.index.as_ref().map_or(0, KeyIndex::heap_bytes) + short
     }
 }
 

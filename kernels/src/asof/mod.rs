@@ -15,6 +15,7 @@ mod condition;
 mod groups;
 mod order;
 mod search;
+mod short_texts;
 mod times;
 
 use arrow_array::{Array, ArrayRef, BooleanArray};
@@ -193,6 +194,11 @@ impl AsOfIndex {
         groups: &mut Vec<RowId>,
     ) -> Result<(), KernelError> {
         let rows = check_lengths(keys, time)?;
+        if let (Some(short), [column]) = (&self.groups.short, keys)
+            && short.locate(column, groups)
+        {
+            return Ok(());
+        }
         match &self.groups.index {
             Some(index) => index.locate(keys, None, groups),
             None if keys.is_empty() => {
