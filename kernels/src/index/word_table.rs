@@ -15,9 +15,6 @@ pub(crate) struct WordTable<W, const N: usize> {
     gate: FilterGate,
 }
 
-/// Keys hashed before as many are looked for.
-const FEW_ROWS: usize = 16;
-
 /// Where the keys of a block are searched for: their homes and the low halves of their hashes.
 type Probes = [(u32, u32); BLOCK_ROWS];
 
@@ -49,39 +46,25 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         self.gate.note(heads);
     }
 
-    /// Hashes the keys of a block while it looks for those of the block before, a few of each in
-    /// turn, so that lines are under way all the time.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a block's positions fit a byte")]
     fn locate_unfiltered(&self, words: &[W], heads: &mut [RowId], ask: impl Fn(u32)) {
-        let (mut probes, mut ahead): (Probes, Probes) = ([(0, 0); BLOCK_ROWS], [(0, 0); BLOCK_ROWS]);
+        let mut probes: Probes = [(0, 0); BLOCK_ROWS];
         let mut aside = [0_u8; BLOCK_ROWS];
-        let hash = |words: &[W], probes: &mut [(u32, u32)]| {
-            for (word, probe) in words.iter().zip(probes) {
+        for (words, heads) in words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS)) {
+            for (word, probe) in words.iter().zip(&mut probes) {
                 let hash = word.hash(&self.hasher);
                 *probe = (self.table.home(hash), low_half(hash));
                 ask(probe.0);
             }
-        };
-        let mut blocks = words.chunks(BLOCK_ROWS).peekable();
-        hash(blocks.peek().copied().unwrap_or_default(), &mut probes);
-        let mut heads = heads.chunks_mut(BLOCK_ROWS);
-        while let (Some(words), Some(heads)) = (blocks.next(), heads.next()) {
-            let mut coming = blocks.peek().copied().unwrap_or_default().chunks(FEW_ROWS);
             let mut waiting = 0;
-            for first in (0..words.len()).step_by(FEW_ROWS) {
-                hash(coming.next().unwrap_or_default(), &mut ahead[first..]);
-                let end = (first + FEW_ROWS).min(words.len());
-                for at in first..end {
-                    let (home, low) = probes[at];
-                    let (row, done) = self.table.first_look(home, words[at], low);
-                    heads[at] = row;
-                    aside[waiting] = (at % BLOCK_ROWS) as u8;
-                    waiting += usize::from(!done);
-                }
+            for (at, word) in (0_u8..).zip(words) {
+                let (home, low) = probes[usize::from(at)];
+                let (row, done) = self.table.first_look(home, *word, low);
+                heads[usize::from(at)] = row;
+                aside[waiting] = at;
+                waiting += usize::from(!done);
             }
             self.look_further(words, heads, &probes, &mut aside[..waiting]);
-            std::mem::swap(&mut probes, &mut ahead);
         }
     }
 
