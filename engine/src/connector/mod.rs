@@ -11,6 +11,7 @@
 //! Everything here is synchronous: a reader runs on a worker thread of the session and may
 //! block there. A writer that is dropped before `commit` leaves nothing behind.
 
+mod feed;
 mod memory;
 mod options;
 mod report;
@@ -21,12 +22,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Polled, Position};
 pub(crate) use memory::MemoryStream;
 pub(crate) use options::nearest;
 pub use options::{OptionSpec, Options};
 pub use report::SourceReport;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a relation is in SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +153,7 @@ impl ScanRequest {
     }
 }
 
-/// A bounded origin of records.
+/// An origin of records.
 pub trait Source: Debug + Send + Sync {
     /// Returns the columns of an unprojected scan.
     fn schema(&self) -> SchemaRef;
@@ -172,6 +174,26 @@ pub trait Source: Debug + Send + Sync {
     /// # Errors
     /// Fails where the source cannot be opened.
     fn scan(&self, request: &ScanRequest) -> Result<Vec<Box<dyn Reader>>>;
+
+    /// Says whether records may come for ever, so that only a [feed](Self::feed) gives them all.
+    fn is_unbounded(&self) -> bool {
+        false
+    }
+
+    /// Says whether its records are changes: each batch, of a scan and of a feed, then ends with
+    /// the column [`CHANGE_COLUMN`], which [`schema`](Self::schema) does not show.
+    fn has_changes(&self) -> bool {
+        false
+    }
+
+    /// Opens a reading that goes on as records come.
+    ///
+    /// # Errors
+    /// Fails where the source cannot be opened, or does not go on.
+    fn feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {
+        let _ = request;
+        Err(refused("this source ends: it is scanned, not followed"))
+    }
 }
 
 /// Reads one partition of a source, in order.
@@ -193,6 +215,18 @@ pub trait Sink: Debug + Send + Sync {
     /// # Errors
     /// Fails where the output cannot be created or cannot hold these columns.
     fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SinkWriter>>;
+
+    /// Starts an output that is published epoch by epoch. `consumer` names the pipeline that
+    /// writes it: a sink that fences an older writer of the same name knows it by that.
+    ///
+    /// # Errors
+    /// Fails where the output cannot be opened, or the sink publishes nothing but whole outputs.
+    fn epochs(&self, schema: &SchemaRef, consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        let _ = (schema, consumer);
+        Err(refused(
+            "this sink writes one output that ends, not epoch after epoch",
+        ))
+    }
 }
 
 /// One output in the making. Dropped before [`SinkWriter::commit`], it leaves nothing behind.
@@ -219,4 +253,14 @@ pub struct SinkSummary {
     pub bytes: Option<u64>,
     /// Where they are now, for a person to read.
     pub location: String,
+}
+
+/// What a connector answers that cannot do what is asked of it.
+fn refused(message: &str) -> Error {
+    Error::Option {
+        subject: "connector".into(),
+        message: message.into(),
+        hint: None,
+        location: None,
+    }
 }

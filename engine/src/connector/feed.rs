@@ -1,0 +1,148 @@
+//! The contract for records that keep coming: feeds on one side, epochs on the other.
+//!
+//! ```text
+//!  Source ──feed()──▶ Feed ──poll()──▶ Chunk, Chunk, …      each with the position after it
+//!                      ▲                  │
+//!                      └──committed()─────┤ an epoch: what was polled, computed and written as one
+//!                                         ▼
+//!  Sink ──epochs()──▶ EpochWriter ──write()* ─▶ prepare() ─▶ (checkpoint) ─▶ commit()
+//! ```
+//!
+//! A feed is polled by one thread and may block there for as long as it is told to wait, no longer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+
+use super::{SinkSummary, SourceReport};
+use crate::error::Result;
+
+/// The column that says what a change does to its row, where a source has
+/// [changes](super::Source::has_changes): the last one of each batch, `Int8`, without NULL.
+///
+/// ```
+/// use fletching::connector::{CHANGE_COLUMN, Change};
+///
+/// assert_eq!(CHANGE_COLUMN, "_change");
+/// assert_eq!(Change::Delete as i8, 1);
+/// ```
+pub const CHANGE_COLUMN: &str = "_change";
+
+/// What a record of a changelog does, as the values of [`CHANGE_COLUMN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Change {
+    /// Puts a row in place of the one with its key, or adds it.
+    Upsert = 0,
+    /// Takes the row with its key away; of the other columns nothing is read.
+    Delete = 1,
+}
+
+/// How far one partition of a source was read, in the source's own words.
+///
+/// The engine stores positions and gives them back; it never reads meaning into them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The partition: a topic's partition, a file.
+    pub partition: Arc<str>,
+    /// The place up to which it was read.
+    pub place: String,
+}
+
+/// What the engine asks of a feed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FeedRequest {
+    /// The columns wanted, by position in the source's schema, in this order; `None` for all. The
+    /// column of changes follows unasked.
+    pub projection: Option<Vec<usize>>,
+    /// At most this many rows go into a batch.
+    pub batch_rows_max: usize,
+    /// Where to go on, for the partitions known; a partition that is not named here begins where
+    /// the source's options say.
+    pub from: Vec<Position>,
+    /// Who consumes: what a source that remembers its readers knows them by.
+    pub consumer: String,
+    /// Where the feed counts what it reads.
+    pub report: Arc<SourceReport>,
+}
+
+impl FeedRequest {
+    /// Asks for all columns from where the source's options say, in batches of at most 8,192 rows.
+    pub fn all() -> Self {
+        Self {
+            projection: None,
+            batch_rows_max: 8192,
+            from: Vec::new(),
+            consumer: String::new(),
+            report: Arc::default(),
+        }
+    }
+}
+
+/// Some records of one partition, in its order.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// The records.
+    pub batch: RecordBatch,
+    /// Where the partition stands after them.
+    pub position: Position,
+}
+
+/// What came of polling.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Polled {
+    /// Records.
+    Records(Chunk),
+    /// Nothing within the time given. More may come.
+    Idle,
+    /// The source has ended.
+    End,
+}
+
+/// An open reading of a source that need not end.
+pub trait Feed: Send {
+    /// Returns what has arrived, waiting for it at most as long as told.
+    ///
+    /// # Errors
+    /// Fails where the source cannot be read, or a record cannot be decoded and the options say
+    /// that this ends the run.
+    fn poll(&mut self, wait: Duration) -> Result<Polled>;
+
+    /// Says whether everything was read that the source held when the feed was opened.
+    fn has_caught_up(&self) -> bool;
+
+    /// Is told that everything up to these positions was committed and is never asked for again.
+    ///
+    /// # Errors
+    /// Fails where the source wants to remember it and cannot.
+    fn committed(&mut self, positions: &[Position]) -> Result<()> {
+        let _ = positions;
+        Ok(())
+    }
+}
+
+/// A sink that publishes epoch after epoch, each whole or not at all.
+pub trait EpochWriter: Send {
+    /// Adds a batch to the epoch in the making.
+    ///
+    /// # Errors
+    /// Fails where the batch cannot be encoded or written.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// Makes what was written durable without showing it yet, so that [`commit`](Self::commit)
+    /// can no longer fail but for the outside world. `positions` are those of the sources after
+    /// the epoch, for a sink that can publish them with its records.
+    ///
+    /// # Errors
+    /// Fails where it cannot be made durable; the epoch is then given up.
+    fn prepare(&mut self, epoch: u64, positions: &[Position]) -> Result<()>;
+
+    /// Shows the epoch that was prepared. Showing it again, after a restart, does no harm.
+    ///
+    /// # Errors
+    /// Fails where it cannot be shown; it may be asked again.
+    fn commit(&mut self, epoch: u64) -> Result<SinkSummary>;
+}
