@@ -8,6 +8,11 @@
     reason = "the prefetch instruction is only reachable through an intrinsic on a raw pointer"
 )]
 
+use std::ops::Range;
+
+/// What the processor loads at once.
+pub(crate) const LINE_BYTES: usize = 64;
+
 /// Asks the processor to load the cache line that holds `slice[index]`.
 ///
 /// A hint without effect on results: out of bounds, or on a processor without the instruction,
@@ -16,6 +21,21 @@
 pub(crate) fn prefetch<T>(slice: &[T], index: usize) {
     if let Some(target) = slice.get(index) {
         prefetch_address(std::ptr::from_ref(target).cast());
+    }
+}
+
+/// Asks for the cache lines of a part of a slice, as far as it exists.
+///
+/// For what is read in order while other lines are asked for at random: the processor's own
+/// prefetching then falls behind, and every first read of a line waits for all that was asked
+/// before it.
+#[inline(always)]
+pub(crate) fn prefetch_range<T>(slice: &[T], range: Range<usize>) {
+    let step = (LINE_BYTES / size_of::<T>().max(1)).max(1);
+    let mut at = range.start;
+    while at < range.end.min(slice.len()) {
+        prefetch(slice, at);
+        at += step;
     }
 }
 
@@ -34,7 +54,7 @@ fn prefetch_address(_address: *const i8) {}
 
 #[cfg(test)]
 mod tests {
-    use super::prefetch;
+    use super::{prefetch, prefetch_range};
 
     #[test]
     fn takes_any_index() {
@@ -44,5 +64,9 @@ mod tests {
         prefetch(&line, 8);
         prefetch(&line, usize::MAX);
         prefetch::<u64>(&[], 0);
+        prefetch_range(&line, 2..4);
+        prefetch_range(&line, 7..100);
+        prefetch_range(&line, 8..7);
+        prefetch_range::<()>(&[], 0..1);
     }
 }

@@ -124,14 +124,30 @@ impl LookupJoin {
     /// Takes the tables' current versions, and the rows collected for the run, and builds the
     /// indexes they lack.
     pub(crate) fn pin(&self, collected: &[Arc<TableSnapshot>]) -> Result<PinnedTables> {
+        self.pin_with(collected, self.tuning)
+    }
+
+    /// Takes the tables' current versions for a query that is to be run over and over: what makes
+    /// lookups faster in the long run is made now.
+    pub(crate) fn pin_for_long(&self) -> Result<PinnedTables> {
+        let tuning = LookupTuning {
+            is_long: true,
+            ..self.tuning
+        };
+        let pinned = self.pin_with(&[], tuning)?;
+        pinned.interleave()?;
+        Ok(pinned)
+    }
+
+    fn pin_with(&self, collected: &[Arc<TableSnapshot>], tuning: LookupTuning) -> Result<PinnedTables> {
         let keeps_table_rows = self.keeps_table_rows();
         let pin = |(at, arm): (usize, &ArmSpec)| {
             let as_of = arm.as_of.as_ref();
             let snapshot = arm.source.snapshot(as_of, collected)?;
             if keeps_table_rows {
-                return PinnedArm::with_whole_table(snapshot, &arm.key, self.taken(at), self.tuning);
+                return PinnedArm::with_whole_table(snapshot, &arm.key, self.taken(at), tuning);
             }
-            PinnedArm::new(snapshot, &arm.key, as_of, self.taken(at), self.tuning)
+            PinnedArm::new(snapshot, &arm.key, as_of, self.taken(at), tuning)
         };
         let arms = self
             .arms

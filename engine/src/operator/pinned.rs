@@ -1,11 +1,13 @@
 //! Pinned tables: the versions that one run reads, and how its output takes their columns.
 
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use fletching_kernels::{
-    AsOfIndex, Interleaved, KeyIndex, LiveSnapshot, NO_ROW, Picks, RowId, StarFinder, VisitedRows, gather,
+    AsOfIndex, ClusteredRows, Interleaved, KeyIndex, LiveSnapshot, NO_ROW, Picks, RowId, StarFinder,
+    VisitedRows, gather,
 };
 use fletching_planner::Provenance;
 
@@ -20,6 +22,8 @@ pub(crate) struct LookupTuning {
     pub(crate) interleaves: bool,
     /// Threads that build an index.
     pub(crate) threads: usize,
+    /// Whether many batches are to come, so that copies are made before the first.
+    pub(crate) is_long: bool,
 }
 
 /// The versions of the tables that one run reads, with their indexes.
@@ -50,8 +54,8 @@ impl PinnedTables {
         }
     }
 
-    /// Interleaves what the output takes from large tables now, for a query that is to be run over
-    /// and over. Without this it is done in the midst of a run, once that has shown to be long.
+    /// Interleaves what the output takes from large tables now, where they were not clustered. Without
+    /// this it is done in the midst of a run, once that has shown to be long.
     pub(crate) fn interleave(&self) -> Result<()> {
         self.arms.iter().try_for_each(|arm| arm.interleave())
     }
@@ -122,6 +126,8 @@ enum PinnedRows {
 enum PinnedIndex {
     /// All rows of a key.
     Key(Arc<KeyIndex>),
+    /// The same, in a copy of the rows: found there, they are named by their places in the copy.
+    Clustered(Arc<ClusteredRows>),
     /// The one row of a key that is nearest in time.
     AsOf(Arc<AsOfIndex>, AsOfSpec),
 }
@@ -142,6 +148,19 @@ impl PinnedArm {
         if let Some((live, order)) = snapshot.live_for(key) {
             let rows = PinnedRows::Live { live, order };
             return Ok(Self::with_rows(snapshot, rows, Vec::new(), tuning));
+        }
+        if tuning.is_long && tuning.interleaves {
+            let columns: Vec<usize> = columns.collect();
+            return match snapshot.clustered(key, &columns, tuning.threads)? {
+                Some((clustered, together)) => {
+                    let rows = PinnedRows::Indexed {
+                        rows: snapshot.rows()?.clone(),
+                        index: PinnedIndex::Clustered(clustered),
+                    };
+                    Ok(Self::with_rows(snapshot, rows, together, tuning))
+                }
+                None => Self::with_whole_table(snapshot, key, columns.into_iter(), tuning),
+            };
         }
         Self::with_whole_table(snapshot, key, columns, tuning)
     }
@@ -196,6 +215,7 @@ impl PinnedArm {
         match &self.rows {
             PinnedRows::Indexed { index, .. } => Ok(match index {
                 PinnedIndex::Key(index) => StarFinder::Key(index),
+                PinnedIndex::Clustered(rows) => StarFinder::Key(rows.index()),
                 PinnedIndex::AsOf(index, spec) => StarFinder::AsOf(index, spec.condition),
             }),
             PinnedRows::Live { live, .. } => Ok(StarFinder::Live(live)),
@@ -243,10 +263,24 @@ impl PinnedArm {
         self.snapshot.schema().fields().len()
     }
 
+    /// Returns the copy that rows are found in, if it is not the table itself.
+    fn clustered(&self) -> Option<&ClusteredRows> {
+        match &self.rows {
+            PinnedRows::Indexed {
+                index: PinnedIndex::Clustered(rows),
+                ..
+            } => Some(rows),
+            _ => None,
+        }
+    }
+
     /// Gathers located rows of a column.
     fn gather(&self, column: usize, rows: &[RowId]) -> Result<ArrayRef> {
         Ok(match &self.rows {
-            PinnedRows::Indexed { rows: all, .. } => gather(all.column(column), rows)?,
+            PinnedRows::Indexed { rows: all, .. } => match self.clustered() {
+                Some(clustered) => gather(all.column(column), &clustered.table_rows(rows))?,
+                None => gather(all.column(column), rows)?,
+            },
             PinnedRows::Live { live, .. } => live.gather(column, rows)?,
             PinnedRows::Released => return Err(released()),
         })
@@ -261,7 +295,7 @@ impl PinnedArm {
     }
 
     fn interleave(&self) -> Result<()> {
-        if !self.together.is_empty() && self.interleaved.get().is_none() {
+        if self.is_to_interleave() {
             let interleaved = self.snapshot.interleaved(&self.together, self.threads)?;
             // Another thread may have been first, with the same copy.
             let _ = self.interleaved.set(interleaved);
@@ -269,11 +303,16 @@ impl PinnedArm {
         Ok(())
     }
 
+    /// Says whether columns are to be taken together, and are not yet.
+    fn is_to_interleave(&self) -> bool {
+        !self.together.is_empty() && self.interleaved.get().is_none() && self.clustered().is_none()
+    }
+
     /// Takes note of rows to be gathered. The copy costs about as much as gathering as many rows
     /// as the table has: once so many were gathered, it is likely to pay, and never costs more
     /// than all that was done before. One thread makes it; others go on without.
     fn note(&self, rows: usize) -> Result<()> {
-        if self.together.is_empty() || self.interleaved.get().is_some() {
+        if !self.is_to_interleave() {
             return Ok(());
         }
         let rows = rows as u64;
@@ -296,21 +335,25 @@ pub(super) struct ArmPicks<'a> {
     rows: &'a [RowId],
     picks: Picks<'a>,
     together: Vec<ArrayRef>,
+    /// The table's own rows, where those were found in a copy.
+    table_rows: OnceCell<Vec<RowId>>,
 }
 
 impl<'a> ArmPicks<'a> {
     pub(super) fn new(arm: &'a PinnedArm, rows: &'a [RowId]) -> Result<Self> {
         let picks = Picks::new(rows);
         arm.note(rows.len())?;
-        let together = match arm.interleaved.get() {
-            Some(interleaved) => interleaved.gather(&picks)?,
-            None => Vec::new(),
+        let together = match (arm.clustered(), arm.interleaved.get()) {
+            (Some(clustered), _) => clustered.gather(&picks)?,
+            (None, Some(interleaved)) => interleaved.gather(&picks)?,
+            (None, None) => Vec::new(),
         };
         Ok(Self {
             arm,
             rows,
             picks,
             together,
+            table_rows: OnceCell::new(),
         })
     }
 
@@ -323,7 +366,13 @@ impl<'a> ArmPicks<'a> {
             return Ok(Arc::clone(gathered));
         }
         match &self.arm.rows {
-            PinnedRows::Indexed { rows, .. } => Ok(self.picks.gather(rows.column(column))?),
+            PinnedRows::Indexed { rows, .. } => match self.arm.clustered() {
+                Some(clustered) => {
+                    let table_rows = self.table_rows.get_or_init(|| clustered.table_rows(self.rows));
+                    Ok(gather(rows.column(column), table_rows)?)
+                }
+                None => Ok(self.picks.gather(rows.column(column))?),
+            },
             PinnedRows::Live { live, .. } => Ok(live.gather(column, self.rows)?),
             PinnedRows::Released => Err(released()),
         }

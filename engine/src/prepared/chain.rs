@@ -57,7 +57,7 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         if join.join().keeps_table_rows() || !join.has_only_tables() || !chain(join.input(), steps)? {
             return Ok(false);
         }
-        let pinned = pin(join.join())?;
+        let pinned = Arc::new(join.join().pin_for_long()?);
         steps.push(Step::Lookup(Arc::clone(join.join()), RwLock::new(pinned)));
         return Ok(true);
     }
@@ -144,7 +144,7 @@ fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<
     if join.is_current(&now) {
         return Ok(now);
     }
-    let fresh = pin(join)?;
+    let fresh = Arc::new(join.pin_for_long()?);
     *pinned.write() = Arc::clone(&fresh);
     Ok(fresh)
 }
@@ -155,11 +155,4 @@ fn release(kept: &RwLock<Arc<PinnedTables>>) {
     if now.holds_live() {
         *kept.write() = Arc::new(now.released());
     }
-}
-
-/// Pins the tables' current versions for many batches.
-fn pin(join: &LookupJoin) -> Result<Arc<PinnedTables>> {
-    let pinned = join.pin(&[])?;
-    pinned.interleave()?;
-    Ok(Arc::new(pinned))
 }

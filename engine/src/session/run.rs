@@ -194,6 +194,7 @@ impl Session {
             .with_extension(Arc::new(LookupTuning {
                 interleaves: settings.interleaves,
                 threads: settings.threads,
+                is_long: false,
             }));
         config.options_mut().sql_parser.parse_float_as_decimal = true;
         Ok(SessionStateBuilder::new()

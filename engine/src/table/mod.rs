@@ -13,6 +13,7 @@
 //! store's: `live.rs`.
 
 mod build;
+mod copies;
 mod live;
 mod load;
 pub(crate) mod options;

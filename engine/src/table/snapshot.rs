@@ -1,33 +1,25 @@
 //! One version of a table: immutable, shared, with the indexes that lookups have asked for.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
-use fletching_kernels::{
-    AsOfIndex, BuildOptions, Interleaved, KeyIndex, LiveSnapshot, NullEquality, gather_batch,
-};
+use fletching_kernels::{AsOfIndex, BuildOptions, KeyIndex, LiveSnapshot, NullEquality, gather_batch};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::build::build;
+use super::copies::Copies;
 use super::live::pieces_of;
 use crate::clock::now_us;
 use crate::error::{Error, Result};
 
 /// What is built by the first who needs it.
 type Slot<T> = Arc<OnceLock<Result<Arc<T>, String>>>;
-
-/// From this many bytes of gathered columns on, they are interleaved: what a core's second-level
-/// cache holds is gathered as fast from columns, without a copy.
-const INTERLEAVE_BYTES_MIN: usize = 1 << 20;
-
-/// A copy of some columns, for as long as a query uses it.
-type InterleavedSlot = Arc<Mutex<Weak<Interleaved>>>;
 
 /// One version of a table.
 pub struct TableSnapshot {
@@ -44,7 +36,7 @@ pub struct TableSnapshot {
     as_of_indexes: Mutex<HashMap<(KeyLabel, String), Slot<AsOfIndex>>>,
     /// Of a versioned table, the newest row of each key.
     newest: OnceLock<Result<Arc<TableSnapshot>, String>>,
-    interleaved: Mutex<HashMap<Vec<usize>, InterleavedSlot>>,
+    pub(super) copies: Copies,
 }
 
 impl fmt::Debug for TableSnapshot {
@@ -65,7 +57,7 @@ struct LiveRows {
 
 /// What an index is kept under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct KeyLabel {
+pub(super) struct KeyLabel {
     expressions: String,
     null_equals_null: bool,
 }
@@ -73,8 +65,8 @@ struct KeyLabel {
 /// A key to look a table up by: expressions over the table's columns.
 #[derive(Debug, Clone)]
 pub(crate) struct KeySpec {
-    expressions: Vec<Arc<dyn PhysicalExpr>>,
-    label: KeyLabel,
+    pub(super) expressions: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) label: KeyLabel,
 }
 
 impl KeySpec {
@@ -169,7 +161,7 @@ impl TableSnapshot {
             indexes: Mutex::default(),
             as_of_indexes: Mutex::default(),
             newest: OnceLock::new(),
-            interleaved: Mutex::default(),
+            copies: Copies::default(),
         }
     }
 
@@ -291,12 +283,8 @@ impl TableSnapshot {
             _ => 0,
         };
         let newest = self.newest.get().and_then(|newest| newest.as_ref().ok());
-        let copies = self.interleaved.lock();
-        let copied = copies
-            .values()
-            .filter_map(|slot| Some(slot.try_lock()?.upgrade()?.heap_bytes()));
         let newest = newest.map_or(0, |newest| newest.memory_bytes());
-        columns + self.built_bytes() + copied.sum::<usize>() + newest
+        columns + self.built_bytes() + self.copies.heap_bytes() + newest
     }
 
     /// Returns the bytes of indexes, the live store's included.
@@ -395,49 +383,13 @@ impl TableSnapshot {
             .map_err(|message| Error::Compute { message, hint: None })
     }
 
-    /// Returns those of some columns, ascending, that are worth interleaving; none for less than
-    /// two, or for few rows.
-    pub(crate) fn worth_interleaving(&self, columns: impl Iterator<Item = usize>) -> Vec<usize> {
-        let value_bytes = |&column: &usize| Interleaved::value_bytes(self.schema.field(column).data_type());
-        let mut columns: Vec<usize> = columns.filter(|column| value_bytes(column).is_some()).collect();
-        columns.sort_unstable();
-        columns.dedup();
-        let row_bytes: usize = columns.iter().filter_map(value_bytes).sum();
-        if columns.len() < 2 || self.row_count.saturating_mul(row_bytes) < INTERLEAVE_BYTES_MIN {
-            return Vec::new();
-        }
-        columns
-    }
-
-    /// Returns columns interleaved: the copy that another query uses, or a new one, made by at most
-    /// so many threads.
-    pub(crate) fn interleaved(&self, columns: &[usize], threads: usize) -> Result<Arc<Interleaved>> {
-        let slot = {
-            let mut slots = self.interleaved.lock();
-            // What no query uses or waits for is forgotten.
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.lock().strong_count() > 0);
-            Arc::clone(slots.entry(columns.to_vec()).or_default())
-        };
-        let mut copy = slot.lock();
-        if let Some(copy) = copy.upgrade() {
-            return Ok(copy);
-        }
-        let rows = self.rows()?;
-        let columns: Vec<ArrayRef> = columns.iter().map(|at| Arc::clone(rows.column(*at))).collect();
-        let made = build(self.row_count, threads, |parallel| {
-            Ok(Arc::new(Interleaved::new(&columns, parallel)?))
-        })?;
-        *copy = Arc::downgrade(&made);
-        Ok(made)
-    }
-
     fn build_index(&self, key: &KeySpec, parallel: bool) -> Result<KeyIndex> {
         let columns = self.evaluate(&key.expressions)?;
         Ok(KeyIndex::build(&columns, &key.build_options(parallel))?)
     }
 
     /// Computes expressions over all rows.
-    fn evaluate(&self, expressions: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<ArrayRef>> {
+    pub(super) fn evaluate(&self, expressions: &[Arc<dyn PhysicalExpr>]) -> Result<Vec<ArrayRef>> {
         let rows = self.rows()?;
         expressions
             .iter()

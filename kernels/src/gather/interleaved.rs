@@ -21,19 +21,19 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, GenericByteViewArray, PrimitiveArray};
 use arrow_array::{downcast_primitive, new_null_array};
-use arrow_buffer::{ArrowNativeType, Buffer, MutableBuffer, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 use rayon::prelude::*;
 
+use super::copy::{copy_keys, copy_rows, copy_to_places, fields_of, place, room_for};
 use super::fixed::gather_nulls;
 use super::picks::Picks;
+use crate::key::words::KeyWord;
+use crate::prefetch::prefetch;
 use crate::{KernelError, RowId};
 
 /// The widest value that is interleaved: a view or a 128-bit decimal.
-const VALUE_BYTES_MAX: usize = 16;
-
-/// What the processor loads at once.
-const LINE_BYTES: usize = 64;
+pub(super) const VALUE_BYTES_MAX: usize = 16;
 
 /// Bytes of rows worked on at a time: what a first-level cache holds. The misses of a block
 /// overlap by themselves; asking for its lines ahead was tried, and gained nothing.
@@ -55,12 +55,16 @@ pub struct Interleaved {
     stride: usize,
     rows: usize,
     fields: Vec<Field>,
+    /// Where the key of a row is, if rows carry theirs.
+    key_offset: usize,
 }
 
-struct Field {
-    column: ArrayRef,
-    offset: usize,
-    width: usize,
+pub(super) struct Field {
+    pub(super) column: ArrayRef,
+    /// Which rows of the copy have no value.
+    pub(super) nulls: Option<NullBuffer>,
+    pub(super) offset: usize,
+    pub(super) width: usize,
 }
 
 impl Interleaved {
@@ -106,35 +110,12 @@ impl Interleaved {
     /// ```
     pub fn new(columns: &[ArrayRef], parallel: bool) -> Result<Self, KernelError> {
         let rows = columns.first().map_or(0, |column| column.len());
-        let mut fields = Vec::with_capacity(columns.len());
-        for (position, column) in columns.iter().enumerate() {
-            let Some(width) = Self::value_bytes(column.data_type()) else {
-                return Err(KernelError::NotInterleavable {
-                    position,
-                    data_type: column.data_type().clone(),
-                });
-            };
-            if column.len() != rows {
-                return Err(KernelError::LengthMismatch {
-                    what: "a column to interleave",
-                    expected: rows,
-                    found: column.len(),
-                });
-            }
-            let column = Arc::clone(column);
-            fields.push(Field {
-                column,
-                offset: 0,
-                width,
-            });
-        }
-        let stride = place(&mut fields);
-
-        // One row more, of zeros: a missing row is read there.
-        let mut bytes = MutableBuffer::from_len_zeroed((rows + 1) * stride);
+        let mut fields = fields_of(columns, rows)?;
+        let (stride, key_offset) = place(&mut fields, 0);
+        let mut bytes = room_for(rows, stride);
         let copy = |(at, block): (usize, &mut [u8])| {
             for field in &fields {
-                field.scatter(at * COPY_ROWS, block, stride);
+                copy_rows(field, at * COPY_ROWS, block, stride);
             }
         };
         let block_bytes = COPY_ROWS * stride;
@@ -148,7 +129,46 @@ impl Interleaved {
             stride,
             rows,
             fields,
+            key_offset,
         })
+    }
+
+    /// Copies rows to given places, each with its key. `places` names one for each row, `NO_ROW`
+    /// for those that are left out, and `order` is its inverse. 20 to 30 ns a row.
+    pub(crate) fn clustered<W: KeyWord>(
+        columns: &[ArrayRef],
+        keys: &[W],
+        places: &[RowId],
+        order: &[RowId],
+    ) -> Result<Self, KernelError> {
+        let mut fields = fields_of(columns, places.len())?;
+        for field in &mut fields {
+            let nulls = field.nulls.take();
+            field.nulls = gather_nulls(nulls.as_ref(), &Picks::new(order));
+        }
+        let (stride, key_offset) = place(&mut fields, size_of::<W>());
+        let mut bytes = room_for(order.len(), stride);
+        // A block of rows at a time, so that the lines it goes to are missed once for all columns.
+        for (at, places) in places.chunks(COPY_ROWS).enumerate() {
+            let first = at * COPY_ROWS;
+            for field in &fields {
+                copy_to_places(field, first, places, &mut bytes, stride);
+            }
+            let keys = keys.get(first..).unwrap_or_default();
+            copy_keys(keys, places, &mut bytes, stride, key_offset);
+        }
+        Ok(Self {
+            bytes: bytes.into(),
+            stride,
+            rows: order.len(),
+            fields,
+            key_offset,
+        })
+    }
+
+    /// Returns the keys of the rows, of the type they were given in.
+    pub(crate) fn keys<K: ArrowNativeType>(&self) -> Cells<'_, K> {
+        Cells::new(self, self.key_offset)
     }
 
     /// Gathers rows of all columns, in the order they were given; a missing row gives NULL.
@@ -221,44 +241,36 @@ impl std::fmt::Debug for Interleaved {
 }
 
 impl Field {
-    /// Writes values into a block of rows, from the column's row `first` on.
-    fn scatter(&self, first: usize, block: &mut [u8], stride: usize) {
-        let data = self.column.to_data();
-        let values = &data.buffers()[0].as_slice()[data.offset() * self.width..];
-        match self.width {
-            1 => scatter::<1>(values, first, block, stride, self.offset),
-            2 => scatter::<2>(values, first, block, stride, self.offset),
-            4 => scatter::<4>(values, first, block, stride, self.offset),
-            8 => scatter::<8>(values, first, block, stride, self.offset),
-            _ => scatter::<16>(values, first, block, stride, self.offset),
-        }
-    }
-
     /// Makes an array of picked values.
     fn finish(&self, picked: Picked, picks: &Picks<'_>) -> ArrayRef {
+        let rows = picks.rows.len();
         let values = picked.into_buffer();
+        let nulls = gather_nulls(self.nulls.as_ref(), picks);
         let column = &self.column;
         macro_rules! primitive {
             ($t:ty) => {
-                Arc::new(primitive::<$t>(column, values, picks))
+                Arc::new(primitive::<$t>(
+                    column,
+                    ScalarBuffer::new(values, 0, rows),
+                    nulls,
+                ))
             };
         }
         downcast_primitive! {
             column.data_type() => (primitive),
-            DataType::BinaryView => Arc::new(views::<BinaryViewType>(column, values, picks)),
+            DataType::BinaryView => Arc::new(views::<BinaryViewType>(column, ScalarBuffer::new(values, 0, rows), nulls)),
             // The last type that is taken.
-            _ => Arc::new(views::<StringViewType>(column, values, picks)),
+            _ => Arc::new(views::<StringViewType>(column, ScalarBuffer::new(values, 0, rows), nulls)),
         }
     }
 }
 
 fn primitive<T: ArrowPrimitiveType>(
     column: &ArrayRef,
-    values: Buffer,
-    picks: &Picks<'_>,
+    values: ScalarBuffer<T::Native>,
+    nulls: Option<NullBuffer>,
 ) -> PrimitiveArray<T> {
-    let nulls = gather_nulls(column.nulls(), picks);
-    let array = PrimitiveArray::<T>::new(ScalarBuffer::new(values, 0, picks.rows.len()), nulls);
+    let array = PrimitiveArray::<T>::new(values, nulls);
     // Decimals and timestamps carry more than their native type.
     array.with_data_type(column.data_type().clone())
 }
@@ -267,55 +279,35 @@ fn primitive<T: ArrowPrimitiveType>(
     unsafe_code,
     reason = "checking views again would read the bytes behind every one of them"
 )]
-fn views<T: ByteViewType>(column: &ArrayRef, values: Buffer, picks: &Picks<'_>) -> GenericByteViewArray<T> {
-    let nulls = gather_nulls(column.nulls(), picks);
-    let views = ScalarBuffer::new(values, 0, picks.rows.len());
+fn views<T: ByteViewType>(
+    column: &ArrayRef,
+    values: ScalarBuffer<u128>,
+    nulls: Option<NullBuffer>,
+) -> GenericByteViewArray<T> {
     let buffers = column.as_byte_view::<T>().data_buffers().to_vec();
     // SAFETY: every view is a copy of one of the column's, or of the row of zeros, which is an
     // empty text; the buffers are the column's own; and `gather_nulls` gives a bit for each row.
-    unsafe { GenericByteViewArray::new_unchecked(views, buffers, nulls) }
-}
-
-/// Gives each field its offset, widest first so that every value is aligned, and returns the
-/// stride: a row lies in one cache line where it fits, and shares it with whole rows only.
-fn place(fields: &mut [Field]) -> usize {
-    let mut end = 0;
-    for width in [16, 8, 4, 2, 1] {
-        for field in fields.iter_mut().filter(|field| field.width == width) {
-            field.offset = end;
-            end += width;
-        }
-    }
-    if end <= LINE_BYTES {
-        end.next_power_of_two()
-    } else {
-        end.next_multiple_of(VALUE_BYTES_MAX)
-    }
-}
-
-fn scatter<const W: usize>(values: &[u8], first: usize, block: &mut [u8], stride: usize, offset: usize) {
-    let values = values.as_chunks::<W>().0.get(first..).unwrap_or_default();
-    for (value, row) in values.iter().zip(block.chunks_exact_mut(stride)) {
-        if let Some(place) = row.get_mut(offset..offset + W) {
-            place.copy_from_slice(value);
-        }
-    }
+    unsafe { GenericByteViewArray::new_unchecked(values, buffers, nulls) }
 }
 
 /// The values of one field: every so many of the cells of its width that rows consist of.
 ///
 /// How many misses are under way at once is a matter of how few instructions there are from one
 /// to the next, hence words rather than bytes, and one comparison a value.
-struct Cells<'a, T> {
+pub(crate) struct Cells<'a, T> {
     cells: &'a [T],
     step: usize,
     first: usize,
+    /// The row of zeros, which stands for a missing one.
+    zeros: usize,
 }
 
 impl<'a, T: ArrowNativeType> Cells<'a, T> {
-    fn new(bytes: &'a Buffer, stride: usize, offset: usize) -> Self {
+    fn new(from: &'a Interleaved, offset: usize) -> Self {
+        let stride = from.stride;
         Self {
-            cells: bytes.typed_data(),
+            zeros: from.rows,
+            cells: from.bytes.typed_data(),
             step: stride / size_of::<T>(),
             first: offset / size_of::<T>(),
         }
@@ -325,6 +317,22 @@ impl<'a, T: ArrowNativeType> Cells<'a, T> {
     fn get(&self, row: usize) -> T {
         let at = row * self.step + self.first;
         self.cells.get(at).copied().unwrap_or_default()
+    }
+
+    /// Returns the value of a row, or zero of a missing one: a bound to compare with, rather than a
+    /// branch to mispredict.
+    #[inline(always)]
+    pub(crate) fn get_or_zero(&self, row: RowId) -> T {
+        self.get((row as usize).min(self.zeros))
+    }
+
+    /// Asks for the cache line of a row's value.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, row: RowId) {
+        prefetch(
+            self.cells,
+            (row as usize).min(self.zeros) * self.step + self.first,
+        );
     }
 }
 
@@ -352,11 +360,9 @@ impl Picked {
     fn pick(&mut self, from: &Interleaved, field: &Field, picks: &Picks<'_>, rows: &[RowId]) {
         macro_rules! pick {
             ($values:expr, $t:ty) => {{
-                let cells = Cells::<$t>::new(&from.bytes, from.stride, field.offset);
+                let cells = Cells::<$t>::new(from, field.offset);
                 if picks.has_missing() {
-                    // As a bound to compare with, rather than a branch to mispredict.
-                    let zeros = from.rows;
-                    $values.extend(rows.iter().map(|row| cells.get((*row as usize).min(zeros))))
+                    $values.extend(rows.iter().map(|row| cells.get_or_zero(*row)))
                 } else {
                     $values.extend(rows.iter().map(|row| cells.get(*row as usize)))
                 }

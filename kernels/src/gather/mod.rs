@@ -6,6 +6,7 @@
 //! Several columns of a large table are gathered best from a row-wise copy: `interleaved.rs`.
 
 mod bytes;
+mod copy;
 mod fixed;
 mod interleaved;
 mod picks;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 
+pub(crate) use self::interleaved::Cells;
 pub use self::interleaved::Interleaved;
 pub use self::picks::Picks;
 use crate::{KernelError, RowId};

@@ -8,6 +8,10 @@
 //!   keys  a b a a        heads  a → 0, b → 1
 //!   rows  0 1 2 3        next   [2, -, 3, -]
 //! ```
+//!
+//! Where the rows of a key lie side by side, a bit says of each row whether the next one follows it.
+
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 
 use crate::{NO_ROW, RowId};
 
@@ -16,9 +20,20 @@ use crate::{NO_ROW, RowId};
 pub(crate) struct Chains {
     rows: usize,
     keys: usize,
-    next: Option<Vec<RowId>>,
+    links: Links,
     duplicates: usize,
     first_duplicate: Option<(RowId, RowId)>,
+}
+
+/// How rows lead to the next one of their key.
+#[derive(Debug)]
+enum Links {
+    /// Nowhere: every key has one row.
+    None,
+    /// Each row to the row named here.
+    Next(Vec<RowId>),
+    /// Each row whose bit is set to the one beside it.
+    Beside(Vec<u64>),
 }
 
 impl Chains {
@@ -27,9 +42,27 @@ impl Chains {
         Self {
             rows,
             keys: 0,
-            next: None,
+            links: Links::None,
             duplicates: 0,
             first_duplicate: None,
+        }
+    }
+
+    /// Makes the chains of keys that have one row each.
+    pub(crate) fn of_keys(keys: usize) -> Self {
+        Self {
+            keys,
+            ..Self::new(keys)
+        }
+    }
+
+    /// Makes the chains of rows that lie side by side, by a bit for each row that goes on.
+    pub(crate) fn of_runs(keys: usize, duplicates: usize, goes_on: Vec<u64>) -> Self {
+        Self {
+            keys,
+            duplicates,
+            links: Links::Beside(goes_on),
+            ..Self::new(keys + duplicates)
         }
     }
 
@@ -48,8 +81,12 @@ impl Chains {
     #[inline]
     pub(crate) fn link(&mut self, row: RowId, head: RowId) {
         let rows = self.rows;
-        let next = self.next.get_or_insert_with(|| vec![NO_ROW; rows]);
-        next[row as usize] = head;
+        if matches!(self.links, Links::None) {
+            self.links = Links::Next(vec![NO_ROW; rows]);
+        }
+        if let Links::Next(next) = &mut self.links {
+            next[row as usize] = head;
+        }
         self.duplicates += 1;
         // The pair with the lowest row, whatever order partitions finish in.
         if self.first_duplicate.is_none_or(|(first, _)| row < first) {
@@ -75,16 +112,42 @@ impl Chains {
     /// Returns the row after `row` in its chain.
     #[inline(always)]
     pub(crate) fn next(&self, row: RowId) -> RowId {
-        match &self.next {
-            Some(next) => next.get(row as usize).copied().unwrap_or(NO_ROW),
-            None => NO_ROW,
+        match &self.links {
+            Links::None => NO_ROW,
+            Links::Next(next) => next.get(row as usize).copied().unwrap_or(NO_ROW),
+            Links::Beside(goes_on) => {
+                let bits = goes_on.get(row as usize / 64).copied().unwrap_or(0);
+                if bits >> (row % 64) & 1 == 1 {
+                    row + 1
+                } else {
+                    NO_ROW
+                }
+            }
         }
     }
 
+    /// Returns which rows follow another one of their key; nothing where none does.
+    pub(crate) fn later_rows(&self) -> Option<BooleanBuffer> {
+        if self.duplicates == 0 {
+            return None;
+        }
+        let mut later = BooleanBufferBuilder::new(self.rows);
+        later.append_n(self.rows, false);
+        for row in 0..self.rows {
+            match self.next(RowId::try_from(row).unwrap_or(NO_ROW)) {
+                NO_ROW => {}
+                next => later.set_bit(next as usize, true),
+            }
+        }
+        Some(later.finish())
+    }
+
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.next
-            .as_ref()
-            .map_or(0, |next| next.capacity() * size_of::<RowId>())
+        match &self.links {
+            Links::None => 0,
+            Links::Next(next) => next.capacity() * size_of::<RowId>(),
+            Links::Beside(goes_on) => goes_on.capacity() * size_of::<u64>(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use arrow_schema::DataType;
 
 use super::byte_table::ByteTable;
 use super::chain::Chains;
+use super::cluster_table::ClusterTable;
 use super::dense::{DenseTable, KeyRange};
 use super::fill::Rows;
 use super::layout::{BuildOptions, KeyLayout, KeyShape};
@@ -19,6 +20,9 @@ pub(super) enum Finder {
     Dense(DenseTable, WordPlan),
     Fixed8(WordTable<u64, 5>, WordPlan),
     Fixed16(WordTable<u128, 3>, WordPlan),
+    /// As `Fixed8` and `Fixed16`, over rows that carry their keys.
+    Clustered8(ClusterTable<u64>, WordPlan),
+    Clustered16(ClusterTable<u128>, WordPlan),
     Bytes(ByteTable),
     Rows(RowTable),
 }
@@ -70,8 +74,8 @@ impl Finder {
     pub(super) fn layout(&self) -> KeyLayout {
         match self {
             Finder::Dense(..) => KeyLayout::Dense,
-            Finder::Fixed8(..) => KeyLayout::Fixed8,
-            Finder::Fixed16(..) => KeyLayout::Fixed16,
+            Finder::Fixed8(..) | Finder::Clustered8(..) => KeyLayout::Fixed8,
+            Finder::Fixed16(..) | Finder::Clustered16(..) => KeyLayout::Fixed16,
             Finder::Bytes(_) => KeyLayout::Bytes,
             Finder::Rows(_) => KeyLayout::Rows,
         }
@@ -82,6 +86,8 @@ impl Finder {
             Finder::Dense(table, _) => table.heap_bytes(),
             Finder::Fixed8(table, _) => table.heap_bytes(),
             Finder::Fixed16(table, _) => table.heap_bytes(),
+            Finder::Clustered8(table, _) => table.heap_bytes(),
+            Finder::Clustered16(table, _) => table.heap_bytes(),
             Finder::Bytes(table) => table.heap_bytes(),
             Finder::Rows(table) => table.heap_bytes(),
         }

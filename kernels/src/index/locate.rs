@@ -92,6 +92,12 @@ impl KeyIndex {
             Finder::Fixed16(table, plan) => {
                 table.locate(&plan.encode::<u128>(&columns, heads.len(), &mut misfits), heads);
             }
+            Finder::Clustered8(table, plan) => {
+                table.locate(&plan.encode::<u64>(&columns, heads.len(), &mut misfits), heads);
+            }
+            Finder::Clustered16(table, plan) => {
+                table.locate(&plan.encode::<u128>(&columns, heads.len(), &mut misfits), heads);
+            }
             Finder::Bytes(table) => table.locate(&columns[0], heads)?,
             Finder::Rows(table) => table.locate(&columns, heads)?,
         }

@@ -11,15 +11,21 @@
 //!   Fixed16   word_table.rs    a u128 │ inline in buckets of one cache line (bucket.rs)
 //!   Bytes     byte_table.rs    a view           │ behind 32-bit tags in such buckets
 //!   Rows      row_table.rs     an arrow-row row │ (tag_table.rs)
+//!
+//!   clustered.rs    rows copied in the order of a Fixed8 or Fixed16 index, their keys among
+//!                   them (cluster_table.rs): found and fetched with one cache miss
 //! ```
 
 mod bucket;
 mod byte_table;
 mod chain;
+mod cluster_table;
+mod clustered;
 mod dense;
 mod fill;
 mod filter;
 mod finder;
+mod groups;
 mod layout;
 mod locate;
 mod ranks;
@@ -27,10 +33,13 @@ mod row_table;
 mod tag_table;
 mod word_table;
 
+use std::sync::Arc;
+
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::NullBuffer;
 use arrow_schema::DataType;
 
+pub use self::clustered::ClusteredRows;
 pub use self::layout::{BuildOptions, KeyLayout};
 
 pub(crate) use self::bucket::{BLOCK_ROWS, home_of, low_half};
@@ -72,7 +81,7 @@ use crate::{KernelError, NO_ROW, NullEquality, RowId};
 pub struct KeyIndex {
     types: Vec<DataType>,
     /// What stands for long strings of a tuple in its words.
-    ranks: Option<Ranks>,
+    ranks: Option<Arc<Ranks>>,
     finder: Finder,
     chains: Chains,
     row_count: usize,
@@ -171,7 +180,7 @@ impl KeyIndex {
         }
         Ok(Self {
             types,
-            ranks,
+            ranks: ranks.map(Arc::new),
             finder,
             chains,
             row_count,
@@ -289,7 +298,7 @@ impl KeyIndex {
     /// ```
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let ranks = self.ranks.as_ref().map_or(0, Ranks::heap_bytes);
+        let ranks = self.ranks.as_ref().map_or(0, |ranks| ranks.heap_bytes());
         self.finder.heap_bytes() + self.chains.heap_bytes() + ranks
     }
 

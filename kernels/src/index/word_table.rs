@@ -6,6 +6,7 @@ use super::fill::Rows;
 use super::filter::{FilterGate, KeyFilter};
 use crate::key::hash::KeyHasher;
 use crate::key::words::KeyWord;
+use crate::prefetch::prefetch_range;
 use crate::{NO_ROW, RowId};
 
 /// Words to row ids.
@@ -29,6 +30,10 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         (Self { table, hasher, gate }, chains)
     }
 
+    pub(crate) fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
     /// Writes the first row of each word's key, or `NO_ROW`.
     ///
     /// Goes over a block of keys several times: hash and ask for the homes' lines, look there, and
@@ -50,7 +55,10 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
     fn locate_unfiltered(&self, words: &[W], heads: &mut [RowId], ask: impl Fn(u32)) {
         let mut probes: Probes = [(0, 0); BLOCK_ROWS];
         let mut aside = [0_u8; BLOCK_ROWS];
-        for (words, heads) in words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS)) {
+        let blocks = words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS));
+        for (block, (block_words, heads)) in blocks.enumerate() {
+            prefetch_range(words, (block + 2) * BLOCK_ROWS..(block + 3) * BLOCK_ROWS);
+            let words = block_words;
             for (word, probe) in words.iter().zip(&mut probes) {
                 let hash = word.hash(&self.hasher);
                 *probe = (self.table.home(hash), low_half(hash));
@@ -72,7 +80,10 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         let mut probes: Probes = [(0, 0); BLOCK_ROWS];
         let mut places = [0_u32; BLOCK_ROWS];
         let mut aside = [0_u8; BLOCK_ROWS];
-        for (words, heads) in words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS)) {
+        let blocks = words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS));
+        for (block, (block_words, heads)) in blocks.enumerate() {
+            prefetch_range(words, (block + 2) * BLOCK_ROWS..(block + 3) * BLOCK_ROWS);
+            let words = block_words;
             for ((word, probe), place) in words.iter().zip(&mut probes).zip(&mut places) {
                 let hash = word.hash(&self.hasher);
                 *probe = (self.table.home(hash), low_half(hash));

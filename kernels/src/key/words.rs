@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{IntervalDayTime, IntervalMonthDayNano, NullBuffer};
+use arrow_buffer::{ArrowNativeType, IntervalDayTime, IntervalMonthDayNano, NullBuffer};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 
 use super::class::plain_type;
@@ -29,6 +29,15 @@ use super::packed::place_packed;
 pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
     /// Its width.
     const BYTES: u32;
+
+    /// What it is stored as among columns.
+    type Stored: ArrowNativeType + Eq;
+
+    /// Turns it into what is stored.
+    fn stored(self) -> Self::Stored;
+
+    /// Turns it back.
+    fn of_stored(stored: Self::Stored) -> Self;
 
     /// Cuts bits to the word.
     fn cut(bits: u128) -> Self;
@@ -60,6 +69,18 @@ pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
 
 impl KeyWord for u64 {
     const BYTES: u32 = 8;
+
+    type Stored = u64;
+
+    #[inline(always)]
+    fn stored(self) -> u64 {
+        self
+    }
+
+    #[inline(always)]
+    fn of_stored(stored: u64) -> Self {
+        stored
+    }
 
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "cuts to the word")]
@@ -143,6 +164,18 @@ impl KeyWord for u64 {
 
 impl KeyWord for u128 {
     const BYTES: u32 = 16;
+
+    type Stored = i128;
+
+    #[inline(always)]
+    fn stored(self) -> i128 {
+        self.cast_signed()
+    }
+
+    #[inline(always)]
+    fn of_stored(stored: i128) -> Self {
+        stored.cast_unsigned()
+    }
 
     #[inline(always)]
     fn cut(bits: u128) -> Self {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use fletching_kernels::{BuildOptions, KernelError, KeyIndex, KeyLayout, NO_ROW, NullEquality, RowId};
+use fletching_kernels::{
+    BuildOptions, ClusteredRows, KernelError, KeyIndex, KeyLayout, NO_ROW, NullEquality, RowId,
+};
 use proptest::prelude::*;
 
 use crate::columns::{Code, Encoding, column, encoding, fold, key_types};
@@ -144,6 +146,9 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let mut heads = vec![5; 3];
     index.locate(&probe, None, &mut heads).unwrap();
     prop_assert_eq!(&heads, &expected);
+    let is_clustered = crate::clustered::agrees(&index, &build, &probe);
+    let is_word = matches!(index.layout(), KeyLayout::Fixed8 | KeyLayout::Fixed16);
+    prop_assert_eq!(is_clustered, is_word);
 
     // A selection, and batches cut elsewhere, change nothing.
     if !expected.is_empty() {
@@ -264,10 +269,23 @@ fn probes_that_mostly_find_nothing_are_answered_alike() {
     let build = scattered(&mut (0..rows));
     let few = scattered(&mut (0..50_000).map(|row| row * 10));
     let all = scattered(&mut (0..50_000).map(|row| row * 7 % rows));
-    let index = KeyIndex::build(&[build], &BuildOptions::default()).unwrap();
-    let bytes = index.heap_bytes();
+    let index = KeyIndex::build(std::slice::from_ref(&build), &BuildOptions::default()).unwrap();
+    let clustered = ClusteredRows::new(&index, std::slice::from_ref(&build), &[build.clone()]);
+    let clustered = clustered.unwrap().unwrap();
+    let (bytes, clustered_bytes) = (index.heap_bytes(), clustered.heap_bytes());
     let mut heads = Vec::new();
-    for _ in 0..3 {
+    for turn in 0..3 {
+        for keys in [&few, &all] {
+            clustered
+                .index()
+                .locate(std::slice::from_ref(keys), None, &mut heads)
+                .unwrap();
+            let found = clustered.table_rows(&heads);
+            index
+                .locate(std::slice::from_ref(keys), None, &mut heads)
+                .unwrap();
+            assert_eq!(found, heads, "turn {turn}");
+        }
         index
             .locate(std::slice::from_ref(&few), None, &mut heads)
             .unwrap();
@@ -289,6 +307,7 @@ fn probes_that_mostly_find_nothing_are_answered_alike() {
         );
     }
     assert!(index.heap_bytes() > bytes, "no filter was made");
+    assert!(clustered.heap_bytes() > clustered_bytes, "no filter was made");
 }
 
 #[test]

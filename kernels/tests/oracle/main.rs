@@ -10,6 +10,7 @@
 )]
 
 mod asof;
+mod clustered;
 mod columns;
 mod gather;
 mod join;

@@ -1,0 +1,117 @@
+//! `ClusteredRows` against the index they are made of, and against their own columns.
+
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int16Array, Int64Array, StringViewArray};
+use fletching_kernels::{
+    BuildOptions, ClusteredRows, KernelError, KeyIndex, KeyLayout, NO_ROW, Picks, RowId, gather_columns,
+};
+
+/// Columns to fetch: some values NULL, one of them wider than a cache line takes.
+fn payload(rows: usize) -> Vec<ArrayRef> {
+    let number = (0..rows as i64).map(|row| (row % 5 != 2).then_some(row));
+    let small = (0..rows).map(|row| row as i16);
+    let text = |salt: usize| -> ArrayRef {
+        let text = (0..rows).map(move |row| (row % 7 != 3).then(|| format!("{salt} and then {row}")));
+        Arc::new(text.collect::<StringViewArray>())
+    };
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(number.collect::<Int64Array>()),
+        Arc::new(Int16Array::from_iter_values(small)),
+        text(1),
+    ];
+    if rows % 2 == 1 {
+        columns.extend([text(2), text(3), text(4)]);
+    }
+    columns
+}
+
+/// Returns all rows that each of some keys finds, from its head on.
+fn all_rows(index: &KeyIndex, heads: &[RowId]) -> Vec<RowId> {
+    let mut rows = Vec::new();
+    for head in heads {
+        let mut row = *head;
+        rows.push(row);
+        while row != NO_ROW {
+            row = index.next_row(row);
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// Says whether the layout can be clustered; panics where the copy answers otherwise.
+pub(crate) fn agrees(index: &KeyIndex, build: &[ArrayRef], probe: &[ArrayRef]) -> bool {
+    let columns = payload(index.row_count());
+    let Some(clustered) = ClusteredRows::new(index, build, &columns).unwrap() else {
+        return false;
+    };
+    assert_eq!(clustered.index().key_count(), index.key_count());
+    assert_eq!(clustered.index().duplicate_rows(), index.duplicate_rows());
+    assert_eq!(clustered.index().layout(), index.layout());
+    let (mut expected, mut heads) = (Vec::new(), Vec::new());
+    for keys in [probe, build] {
+        index.locate(keys, None, &mut expected).unwrap();
+        clustered.index().locate(keys, None, &mut heads).unwrap();
+        assert_eq!(clustered.table_rows(&heads), expected);
+
+        let (expected, places) = (all_rows(index, &expected), all_rows(clustered.index(), &heads));
+        assert_eq!(clustered.table_rows(&places), expected);
+        let gathered = clustered.gather(&Picks::new(&places)).unwrap();
+        assert_eq!(gathered, gather_columns(&columns, &expected).unwrap());
+    }
+    true
+}
+
+#[test]
+fn many_rows_of_many_keys_or_few() {
+    let scattered = |key: i64| key.wrapping_mul(0x0123_4567_89AB_CDEF);
+    for keys in [1, 3, 1000, 60_001] {
+        let build: ArrayRef = Arc::new(Int64Array::from_iter_values(
+            (0..60_001).map(|row| scattered(row * 31 % keys)),
+        ));
+        let probe: ArrayRef = Arc::new(Int64Array::from_iter_values(
+            (0..3000).map(|row| scattered(row * 7 % (2 * keys))),
+        ));
+        let options = BuildOptions {
+            layout: Some(KeyLayout::Fixed8),
+            ..BuildOptions::default()
+        };
+        let index = KeyIndex::build(std::slice::from_ref(&build), &options).unwrap();
+        let some = probe.slice(0, if keys < 1000 { 20 } else { 3000 });
+        let build = std::slice::from_ref(&build);
+        let columns = payload(index.row_count());
+        let clustered = ClusteredRows::new(&index, build, &columns).unwrap().unwrap();
+        let (mut expected, mut heads) = (Vec::new(), Vec::new());
+        let some = std::slice::from_ref(&some);
+        index.locate(some, None, &mut expected).unwrap();
+        clustered.index().locate(some, None, &mut heads).unwrap();
+        let (expected, places) = (all_rows(&index, &expected), all_rows(clustered.index(), &heads));
+        assert_eq!(clustered.table_rows(&places), expected);
+        let gathered = clustered.gather(&Picks::new(&places)).unwrap();
+        assert_eq!(gathered, gather_columns(&columns, &expected).unwrap());
+    }
+}
+
+#[test]
+fn refuses_what_does_not_fit() {
+    let key: ArrayRef = Arc::new(Int64Array::from(vec![1, 1 << 40]));
+    let index = KeyIndex::build(std::slice::from_ref(&key), &BuildOptions::default()).unwrap();
+    let code = |keys: &[ArrayRef], columns: &[ArrayRef]| {
+        let made = ClusteredRows::new(&index, keys, columns);
+        made.unwrap_err().code()
+    };
+    let short = key.slice(0, 1);
+    assert_eq!(code(&[], &[key.clone()]), "key_count");
+    assert_eq!(code(&[short.clone()], &[key.clone()]), "length_mismatch");
+    assert_eq!(code(&[key.clone()], &[short]), "length_mismatch");
+    let flags: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![true, false]));
+    assert_eq!(code(&[key.clone()], &[flags]), "not_interleavable");
+    let rows = ClusteredRows::new(&index, &[key.clone()], &[key])
+        .unwrap()
+        .unwrap();
+    assert!(matches!(
+        rows.gather(&Picks::new(&[2])),
+        Err(KernelError::RowOutOfRange { .. })
+    ));
+}
