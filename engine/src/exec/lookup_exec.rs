@@ -13,7 +13,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricBuilder, MetricValue, MetricsSet,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
 };
 use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -297,7 +297,6 @@ impl ExecutionPlan for LookupJoinExec {
             run: Arc::clone(&self.run),
             cancelled: Arc::clone(&self.cancelled),
             metrics: BaselineMetrics::new(&self.metrics, partition),
-            too_old: MetricBuilder::new(&self.metrics).counter("rows_too_old", partition),
             context,
         };
         let batches = stream::once(beginning.probing())
@@ -320,7 +319,6 @@ struct Beginning {
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
     metrics: BaselineMetrics,
-    too_old: Count,
     context: Arc<TaskContext>,
 }
 
@@ -341,7 +339,6 @@ impl Beginning {
             run: self.run,
             cancelled: self.cancelled,
             metrics: self.metrics,
-            too_old: self.too_old,
             rows_max: self.context.session_config().batch_size(),
             slice_rows,
             rest: None,
@@ -367,8 +364,6 @@ struct Probing {
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
     metrics: BaselineMetrics,
-    /// Counts the probe rows without history, when the last partition has ended.
-    too_old: Count,
     rows_max: usize,
     /// Probe rows joined at once: fewer where each gives many.
     slice_rows: usize,
@@ -478,8 +473,6 @@ impl Probing {
     fn end(&mut self) -> Result<(), Error> {
         self.ended = true;
         if self.run.probing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let too_old = self.pinned.rows_too_old.load(Ordering::Relaxed);
-            self.too_old.add(usize::try_from(too_old).unwrap_or(usize::MAX));
             let ready = &mut self.ready;
             self.join.finish(&self.pinned, self.rows_max, &mut |owed| {
                 ready.push_back(owed);

@@ -18,8 +18,8 @@ use fletching_planner::MissPolicy;
 
 use super::BoundExpr;
 use super::as_of::{ArmSource, AsOfSpec, without_history};
-use super::counters::LookupCounts;
-use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
+use super::counters::{Hopeless, LookupCounts};
+use super::miss::{ArmMiss, Missed, OLDER_THAN_RETENTION, counted_nulls, null_keys};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
@@ -54,6 +54,14 @@ pub(crate) struct ArmSpec {
     pub(crate) miss: ArmMiss,
 }
 
+impl ArmSpec {
+    /// Says whether an as-of arm is looked up by the very keys and times of another.
+    fn has_keys_of(&self, other: &Self) -> bool {
+        let history = |arm: &Self| arm.as_of.as_ref().map(|as_of| as_of.retention);
+        history(self) == history(other) && self.probe_keys == other.probe_keys
+    }
+}
+
 /// A planned lookup join.
 #[derive(Debug, Clone)]
 pub(crate) struct LookupJoin {
@@ -61,6 +69,8 @@ pub(crate) struct LookupJoin {
     output: Vec<OutputColumn>,
     schema: SchemaRef,
     tuning: LookupTuning,
+    /// For each arm the first one that joins by the same keys and time: itself where none does.
+    alike: Vec<usize>,
 }
 
 impl LookupJoin {
@@ -70,11 +80,17 @@ impl LookupJoin {
         schema: SchemaRef,
         tuning: LookupTuning,
     ) -> Self {
+        let first_alike = |(at, arm): (usize, &ArmSpec)| {
+            let first = arms.iter().take(at).position(|other| other.has_keys_of(arm));
+            first.unwrap_or(at)
+        };
+        let alike = arms.iter().enumerate().map(first_alike).collect();
         Self {
             arms,
             output,
             schema,
             tuning,
+            alike,
         }
     }
 
@@ -91,6 +107,7 @@ impl LookupJoin {
             output,
             schema,
             tuning: self.tuning,
+            alike: self.alike.clone(),
         })
     }
 
@@ -208,7 +225,7 @@ impl LookupJoin {
             join: self,
             pinned,
             batch,
-            null_keys: 0,
+            hopeless: Hopeless::default(),
         };
         star_join(&arms, batch.num_rows(), &mut probe, rows_max, &mut |rows| {
             if rows.len == 0 {
@@ -237,7 +254,11 @@ impl LookupJoin {
         let mut heads = Vec::new();
         let index = table.index()?;
         index.locate(&keys, None, &mut heads)?;
-        arm.miss.counters.note_located(&heads, null_keys(&keys));
+        let hopeless = Hopeless {
+            null_keys: null_keys(counted_nulls(arm, &keys)),
+            too_old: 0,
+        };
+        arm.miss.counters.note_located(&heads, hopeless);
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {
@@ -425,13 +446,13 @@ struct Probe<'a> {
     join: &'a LookupJoin,
     pinned: &'a PinnedTables,
     batch: &'a RecordBatch,
-    /// Of the keys computed last, those that are NULL.
-    null_keys: usize,
+    /// Of the keys computed last, those that match nothing by themselves.
+    hopeless: Hopeless,
 }
 
 impl Probe<'_> {
-    /// Returns the keys and the probe rows of some of the rows joined so far.
-    fn missing(&self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<(Vec<String>, Vec<String>)> {
+    /// Tells of some of the rows joined so far: their keys, why there is no match, their probe rows.
+    fn missing(&self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<Missed> {
         let pick = |list: &Vec<RowId>| {
             let at = positions.iter().filter_map(|at| list.get(*at as usize));
             at.copied().collect()
@@ -452,7 +473,7 @@ impl Probe<'_> {
             self.batch.schema_ref(),
             some.probe.as_deref().unwrap_or_default(),
         )?;
-        Ok((key_texts(&spec.key.names(), &keys)?, row_texts(&rows)?))
+        Missed::new(spec, &self.pinned.arms[arm], &keys, &rows)
     }
 }
 
@@ -464,15 +485,21 @@ impl StarProbe for Probe<'_> {
         let keys = evaluate_all(&spec.probe_keys, rows.len, |column| {
             self.join.star_column(self.pinned, self.batch, rows, column)
         })?;
-        self.null_keys = null_keys(&keys);
         let mut keys = pinned.in_order(keys);
-        without_history(spec, pinned, self.pinned, &mut keys)?;
+        self.hopeless = Hopeless {
+            null_keys: null_keys(counted_nulls(spec, &keys)),
+            too_old: without_history(spec, pinned, &mut keys)?,
+        };
         Ok(keys)
+    }
+
+    fn shares_keys(&self, arm: usize, with: usize) -> bool {
+        self.join.alike[arm] == self.join.alike[with]
     }
 
     fn located(&mut self, arm: usize, _rows: &StarRows, heads: &[RowId]) -> Result<()> {
         let counters = &self.join.arms[arm].miss.counters;
-        counters.note_located(heads, self.null_keys);
+        counters.note_located(heads, self.hopeless);
         Ok(())
     }
 
@@ -487,17 +514,21 @@ impl StarProbe for Probe<'_> {
         match spec.miss.settled() {
             Some(MissPolicy::Error) => {
                 let first = &positions[..positions.len().min(1)];
-                let (mut keys, mut texts) = self.missing(arm, rows, first)?;
+                let mut missed = self.missing(arm, rows, first)?;
+                let mut key = missed.keys.pop().unwrap_or_default();
+                if missed.reasons.pop() == Some(OLDER_THAN_RETENTION) {
+                    key.push_str(&format!(" ({OLDER_THAN_RETENTION})"));
+                }
                 Err(Error::Miss {
                     table: spec.source.to_string(),
-                    key: keys.pop().unwrap_or_default(),
-                    row: texts.pop().unwrap_or_default(),
+                    key,
+                    row: missed.rows.pop().unwrap_or_default(),
                 })
             }
             Some(MissPolicy::DeadLetter) => match spec.miss.letters() {
                 Some(letters) => {
-                    let (keys, texts) = self.missing(arm, rows, positions)?;
-                    letters.write(&spec.source.to_string(), keys, texts)
+                    let missed = self.missing(arm, rows, positions)?;
+                    letters.write(&spec.source.to_string(), missed)
                 }
                 None => Ok(()),
             },

@@ -16,7 +16,10 @@ use fletching_kernels::{JoinKind, NO_ROW, RowId};
 use fletching_planner::{MissPolicy, OnMiss};
 use parking_lot::Mutex;
 
+use super::as_of::too_old;
 use super::counters::{ArmCounters, LookupCounts};
+use super::lookup_join::ArmSpec;
+use super::pinned::PinnedArm;
 use crate::clock::now_us;
 use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
@@ -90,15 +93,74 @@ impl ArmMiss {
 
 /// Counts the rows of which some key is NULL. Free where no column has NULLs.
 pub(super) fn null_keys(keys: &[ArrayRef]) -> usize {
+    union_nulls(keys).map_or(0, |nulls| nulls.null_count())
+}
+
+/// Says which rows have no NULL in any of the columns; nothing where none has.
+pub(super) fn union_nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
     let mut nulls: Option<NullBuffer> = None;
     for key in keys.iter().filter(|key| key.null_count() > 0) {
         nulls = NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref());
     }
-    nulls.map_or(0, |nulls| nulls.null_count())
+    nulls
 }
 
-/// Writes keys as `user_id = 7, asset_class = EQUITY`, a text for each row.
-pub(super) fn key_texts(names: &[String], keys: &[ArrayRef]) -> Result<Vec<String>> {
+/// Rows without a match, as people are told of them: a text for each.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    /// The keys, see [`key_texts`].
+    pub(super) keys: Vec<String>,
+    /// Why there is no match.
+    pub(super) reasons: Vec<&'static str>,
+    /// The rows as JSON.
+    pub(super) rows: Vec<String>,
+}
+
+/// Why a row has no match, where it is none of the others.
+const NO_MATCH: &str = "no match";
+const NULL_KEY: &str = "NULL key";
+pub(super) const OLDER_THAN_RETENTION: &str = "older than the retention";
+
+impl Missed {
+    /// Tells of rows by the keys they were looked up with.
+    pub(super) fn new(
+        arm: &ArmSpec,
+        table: &PinnedArm,
+        keys: &[ArrayRef],
+        rows: &RecordBatch,
+    ) -> Result<Self> {
+        let nulls = union_nulls(counted_nulls(arm, keys));
+        let old = too_old(arm, table, keys)?;
+        let reason = |row: usize| {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                NULL_KEY
+            } else if old.as_ref().is_some_and(|old| old.value(row)) {
+                OLDER_THAN_RETENTION
+            } else {
+                NO_MATCH
+            }
+        };
+        Ok(Self {
+            keys: key_texts(&arm.key.names(), arm.as_of.is_some(), keys)?,
+            reasons: (0..rows.num_rows()).map(reason).collect(),
+            rows: row_texts(rows)?,
+        })
+    }
+}
+
+/// Returns those of an arm's key columns in which a NULL matches nothing; the time, which is the
+/// last one of an as-of arm, always is.
+pub(super) fn counted_nulls<'a>(arm: &ArmSpec, keys: &'a [ArrayRef]) -> &'a [ArrayRef] {
+    if !arm.key.null_equals_null() {
+        return keys;
+    }
+    let times = usize::from(arm.as_of.is_some()).min(keys.len());
+    &keys[keys.len() - times..]
+}
+
+/// Writes keys as `user_id = 7, asset_class = EQUITY`, a text for each row; where the last of them
+/// is a time, as `symbol = A as of 17`.
+fn key_texts(names: &[String], has_time: bool, keys: &[ArrayRef]) -> Result<Vec<String>> {
     let options = FormatOptions::new().with_null("NULL");
     let columns = keys
         .iter()
@@ -108,13 +170,18 @@ pub(super) fn key_texts(names: &[String], keys: &[ArrayRef]) -> Result<Vec<Strin
     let text = |row: usize| {
         let pairs = names.iter().zip(&columns);
         let pairs = pairs.map(|(name, column)| format!("{name} = {}", column.value(row)));
-        pairs.collect::<Vec<_>>().join(", ")
+        let mut text = pairs.collect::<Vec<_>>().join(", ");
+        if let Some(time) = columns.last().filter(|_| has_time) {
+            let space = if text.is_empty() { "" } else { " " };
+            text.push_str(&format!("{space}as of {}", time.value(row)));
+        }
+        text
     };
     Ok((0..rows).map(text).collect())
 }
 
 /// Writes rows as JSON objects, a text for each; NULLs are written out.
-pub(super) fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
+fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
     if rows.num_columns() == 0 {
         return Ok(vec!["{}".to_string(); rows.num_rows()]);
     }
@@ -159,8 +226,8 @@ impl DeadLetters {
         &self.sink
     }
 
-    /// Returns the columns of a sink of dead letters: when, which table, which key, and the row
-    /// as JSON.
+    /// Returns the columns of a sink of dead letters: when, which table, which key, why there is no
+    /// match, and the row as JSON.
     pub(crate) fn schema() -> SchemaRef {
         Arc::new(Schema::new(vec![
             Field::new(
@@ -170,18 +237,20 @@ impl DeadLetters {
             ),
             Field::new("table_name", DataType::Utf8, false),
             Field::new("table_key", DataType::Utf8, false),
+            Field::new("reason", DataType::Utf8, false),
             Field::new("stream_row", DataType::Utf8, false),
         ]))
     }
 
-    /// Appends rows with their keys, as texts.
-    pub(super) fn write(&self, table: &str, keys: Vec<String>, rows: Vec<String>) -> Result<()> {
-        let count = keys.len();
+    /// Appends the rows that a table has no match for.
+    pub(super) fn write(&self, table: &str, missed: Missed) -> Result<()> {
+        let count = missed.keys.len();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(TimestampMicrosecondArray::from(vec![now_us(); count])),
             Arc::new(StringArray::from(vec![table; count])),
-            Arc::new(StringArray::from(keys)),
-            Arc::new(StringArray::from(rows)),
+            Arc::new(StringArray::from(missed.keys)),
+            Arc::new(StringArray::from(missed.reasons)),
+            Arc::new(StringArray::from(missed.rows)),
         ];
         let batch = RecordBatch::try_new(Self::schema(), columns)?;
         match &mut *self.writer.lock() {
@@ -210,12 +279,12 @@ mod tests {
         let id: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
         let name: ArrayRef = Arc::new(StringArray::from(vec!["a\nb", "c"]));
         assert_eq!(null_keys(&[Arc::clone(&id), Arc::clone(&name)]), 1);
-        let keys = key_texts(
-            &["id".into(), "name".into()],
-            &[Arc::clone(&id), Arc::clone(&name)],
-        )
-        .unwrap();
+        let both = [Arc::clone(&id), Arc::clone(&name)];
+        let keys = key_texts(&["id".into(), "name".into()], false, &both).unwrap();
         assert_eq!(keys[1], "id = NULL, name = c");
+        let keys = key_texts(&["name".into()], true, &[Arc::clone(&name), Arc::clone(&id)]).unwrap();
+        assert_eq!(keys[1], "name = c as of NULL");
+        assert_eq!(key_texts(&[], true, &[Arc::clone(&id)]).unwrap()[0], "as of 7");
         let rows = RecordBatch::try_from_iter([("id", id), ("name", name)]).unwrap();
         assert_eq!(
             row_texts(&rows).unwrap(),

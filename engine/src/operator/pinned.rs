@@ -31,8 +31,6 @@ pub(crate) struct PinnedTables {
     /// Probe rows seen and rows given out.
     pub(crate) rows_in: AtomicU64,
     pub(crate) rows_out: AtomicU64,
-    /// Probe rows older than the history they asked for, counted once an arm.
-    pub(crate) rows_too_old: AtomicU64,
 }
 
 impl PinnedTables {
@@ -46,7 +44,6 @@ impl PinnedTables {
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
-            rows_too_old: AtomicU64::new(0),
         }
     }
 
@@ -86,7 +83,6 @@ impl PinnedTables {
             visited: None,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
-            rows_too_old: AtomicU64::new(0),
         }
     }
 }

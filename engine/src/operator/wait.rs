@@ -11,6 +11,10 @@
 //! Parked rows are looked at when a table has changed, before the next batch is: so the rows of
 //! one key leave in the order in which they came. A row whose key is NULL does not wait: it can
 //! match nothing. Nor does one that only a further condition of the join rejects.
+//!
+//! In an as-of or temporal join a row waits while its key has no row at all, of whatever time. One
+//! whose key has rows, but none at its time, has missed: a row that comes late may answer it or not,
+//! and nobody could say how long to wait. Nor does a row wait that is older than the table's history.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +25,9 @@ use arrow::array::RecordBatch;
 use fletching_kernels::{NO_ROW, StarRows, gather_batch};
 use fletching_planner::MissPolicy;
 
+use super::as_of::too_old;
 use super::lookup_join::{ArmSpec, LookupJoin, evaluate_all};
+use super::miss::{counted_nulls, union_nulls};
 use super::pinned::PinnedTables;
 use crate::error::Result;
 
@@ -164,15 +170,23 @@ fn missing_in(
     let keys = evaluate_all(&arm.probe_keys, batch.num_rows(), |column| {
         join.star_column(pinned, batch, &identity, column)
     })?;
-    let mut heads = Vec::new();
     let table = &pinned.arms[at];
-    table
-        .finder()?
-        .locate(&table.in_order(keys.clone()), &mut heads)?;
-    let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
-    let is_missing =
-        |(row, head): (usize, &u32)| *head == NO_ROW && nulls.iter().all(|nulls| nulls.is_valid(row));
-    Ok(heads.iter().enumerate().map(is_missing).collect())
+    let keys = table.in_order(keys);
+    let valid = union_nulls(counted_nulls(arm, &keys));
+    let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+    if let (Some((index, _)), [keys_alone @ .., _]) = (table.as_of(), keys.as_slice()) {
+        let has_rows = index.has_rows(keys_alone, batch.num_rows())?;
+        let too_old = too_old(arm, table, &keys)?;
+        let is_past = |row: usize| too_old.as_ref().is_some_and(|too_old| too_old.value(row));
+        let rows = 0..batch.num_rows();
+        return Ok(rows
+            .map(|row| !has_rows.value(row) && is_valid(row) && !is_past(row))
+            .collect());
+    }
+    let mut heads = Vec::new();
+    table.finder()?.locate(&keys, &mut heads)?;
+    let rows = heads.iter().enumerate();
+    Ok(rows.map(|(row, head)| *head == NO_ROW && is_valid(row)).collect())
 }
 
 /// Splits a batch into rows whose keys are there, or never will be, and rows that miss one.

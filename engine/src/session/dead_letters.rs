@@ -88,8 +88,7 @@ fn open_sink(catalog: &StatementCatalog, table: &str, sink: &str) -> Result<Dead
                 names(declared) == names(&schema)
             });
             if !fits {
-                let hint =
-                    "declare no columns: dead letters have missed_at, table_name, table_key and stream_row";
+                let hint = "declare no columns: dead letters have missed_at, table_name, table_key, reason and stream_row";
                 return Err(wrong(
                     format!("the sink '{sink}' has other columns"),
                     Some(hint.into()),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
 mod as_of_joins;
+mod as_of_misses;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
