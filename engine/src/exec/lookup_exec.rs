@@ -26,7 +26,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
-use crate::operator::{LookupJoin, Parking, PinnedTables, wait_for_change};
+use crate::operator::{Letters, LookupJoin, Parking, PinnedTables, RunLetters, wait_for_change};
 use crate::table::TableSnapshot;
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
@@ -339,6 +339,7 @@ impl Beginning {
             run: self.run,
             cancelled: self.cancelled,
             metrics: self.metrics,
+            letters: self.context.session_config().get_extension::<RunLetters>(),
             rows_max: self.context.session_config().batch_size(),
             slice_rows,
             rest: None,
@@ -364,6 +365,7 @@ struct Probing {
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
     metrics: BaselineMetrics,
+    letters: Option<Arc<RunLetters>>,
     rows_max: usize,
     /// Probe rows joined at once: fewer where each gives many.
     slice_rows: usize,
@@ -434,11 +436,16 @@ impl Probing {
     fn join_rows(&mut self, rows: &RecordBatch) -> Result<usize, Error> {
         let ready = &mut self.ready;
         let mut given = 0;
-        self.join.join(&self.pinned, rows, self.rows_max, &mut |joined| {
-            given += joined.num_rows();
-            ready.push_back(joined);
-            Ok(())
-        })?;
+        let letters: Option<&dyn Letters> = match &self.letters {
+            Some(letters) => Some(letters.0.as_ref()),
+            None => None,
+        };
+        self.join
+            .join(&self.pinned, rows, self.rows_max, letters, &mut |joined| {
+                given += joined.num_rows();
+                ready.push_back(joined);
+                Ok(())
+            })?;
         Ok(given)
     }
 
@@ -448,11 +455,10 @@ impl Probing {
         let Some(parking) = &mut self.parking else {
             return Ok(false);
         };
-        let is_changed = !self.join.is_current(&self.pinned);
-        if is_changed {
+        if !self.join.is_current(&self.pinned) {
             self.pinned = Arc::new(self.join.pin_again(&self.pinned)?);
         }
-        let released = parking.release(&self.join, &self.pinned, is_changed, Instant::now())?;
+        let released = parking.release(&self.join, &self.pinned, Instant::now())?;
         for rows in &released {
             self.join_rows(rows)?;
         }

@@ -19,6 +19,7 @@ use fletching_planner::MissPolicy;
 use super::BoundExpr;
 use super::as_of::{ArmSource, AsOfSpec, without_history};
 use super::counters::{Hopeless, LookupCounts};
+use super::letters::{Letters, letters_about};
 use super::miss::{ArmMiss, Missed, OLDER_THAN_RETENTION, counted_nulls, null_keys};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use crate::error::{Error, Result};
@@ -55,6 +56,23 @@ pub(crate) struct ArmSpec {
 }
 
 impl ArmSpec {
+    /// Returns the sink that rows without a match go to, where they do.
+    pub(crate) fn letter_sink(&self) -> Option<&str> {
+        let table = self.source.table()?;
+        let is_followed = self.miss.settled() == Some(MissPolicy::DeadLetter);
+        table
+            .options()
+            .miss
+            .dead_letter
+            .as_deref()
+            .filter(|_| is_followed)
+    }
+
+    /// Says whether a row may wait for its key.
+    pub(crate) fn lets_wait(&self) -> bool {
+        self.miss.on_miss.map(|on_miss| on_miss.policy) == Some(MissPolicy::Wait)
+    }
+
     /// Says whether an as-of arm is looked up by the very keys and times of another.
     fn has_keys_of(&self, other: &Self) -> bool {
         let history = |arm: &Self| arm.as_of.as_ref().map(|as_of| as_of.retention);
@@ -195,12 +213,14 @@ impl LookupJoin {
             .all(|(arm, pinned)| arm.source.is_current(pinned.snapshot.version()))
     }
 
-    /// Joins one probe batch; hands over output batches of at most about `rows_max` rows.
+    /// Joins one probe batch; hands over output batches of at most about `rows_max` rows. `letters`
+    /// takes the rows that are to be dead letters; without it they are counted and let go.
     pub(crate) fn join(
         &self,
         pinned: &PinnedTables,
         batch: &RecordBatch,
         rows_max: usize,
+        letters: Option<&dyn Letters>,
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         pinned.rows_in.fetch_add(batch.num_rows() as u64, Relaxed);
@@ -225,6 +245,7 @@ impl LookupJoin {
             join: self,
             pinned,
             batch,
+            letters,
             hopeless: Hopeless::default(),
         };
         star_join(&arms, batch.num_rows(), &mut probe, rows_max, &mut |rows| {
@@ -446,6 +467,7 @@ struct Probe<'a> {
     join: &'a LookupJoin,
     pinned: &'a PinnedTables,
     batch: &'a RecordBatch,
+    letters: Option<&'a dyn Letters>,
     /// Of the keys computed last, those that match nothing by themselves.
     hopeless: Hopeless,
 }
@@ -525,12 +547,12 @@ impl StarProbe for Probe<'_> {
                     row: missed.rows.pop().unwrap_or_default(),
                 })
             }
-            Some(MissPolicy::DeadLetter) => match spec.miss.letters() {
-                Some(letters) => {
+            Some(MissPolicy::DeadLetter) => match (self.letters, spec.letter_sink()) {
+                (Some(letters), Some(sink)) => {
                     let missed = self.missing(arm, rows, positions)?;
-                    letters.write(&spec.source.to_string(), missed)
+                    letters.take(sink, letters_about(&spec.source.to_string(), missed)?)
                 }
-                None => Ok(()),
+                _ => Ok(()),
             },
             _ => Ok(()),
         }

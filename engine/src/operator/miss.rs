@@ -1,36 +1,29 @@
 //! What is done with a row that a table has no match for: the part of a lookup's arm that
-//! decides, counts, and writes dead letters.
+//! decides, counts, and tells of it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar};
 use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::zip::zip;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_json::WriterBuilder;
 use arrow_json::writer::LineDelimited;
 use fletching_kernels::{JoinKind, NO_ROW, RowId};
 use fletching_planner::{MissPolicy, OnMiss};
-use parking_lot::Mutex;
 
 use super::as_of::too_old;
 use super::counters::{ArmCounters, LookupCounts};
 use super::lookup_join::ArmSpec;
 use super::pinned::PinnedArm;
-use crate::clock::now_us;
-use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
 use crate::table::Table;
 
-/// An arm's policy, its counters, and where its dead letters go.
+/// An arm's policy and its counters.
 #[derive(Debug, Clone)]
 pub(crate) struct ArmMiss {
     pub(crate) on_miss: Option<OnMiss>,
     pub(crate) counters: Arc<ArmCounters>,
-    letters: Arc<OnceLock<Arc<DeadLetters>>>,
 }
 
 impl ArmMiss {
@@ -38,7 +31,6 @@ impl ArmMiss {
         Self {
             on_miss,
             counters: Arc::default(),
-            letters: Arc::default(),
         }
     }
 
@@ -56,16 +48,6 @@ impl ArmMiss {
     pub(super) fn counts(&self, table: &str, kind: JoinKind, has_residual: bool) -> LookupCounts {
         let is_watched = self.watches(kind, has_residual);
         self.counters.counts(table, self.on_miss, kind, is_watched)
-    }
-
-    /// Says where this run's dead letters go. Without it they are counted and let go.
-    pub(crate) fn set_letters(&self, letters: &Arc<DeadLetters>) {
-        // A plan runs once, and so does this.
-        let _ = self.letters.set(Arc::clone(letters));
-    }
-
-    pub(super) fn letters(&self) -> Option<&Arc<DeadLetters>> {
-        self.letters.get()
     }
 
     /// Puts the default value of a table's column where there is no row.
@@ -200,77 +182,9 @@ fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
     }
 }
 
-/// The sink that a run's dead letters go to; shared by all arms that name it.
-pub(crate) struct DeadLetters {
-    sink: String,
-    writer: Mutex<Option<Box<dyn SinkWriter>>>,
-}
-
-impl std::fmt::Debug for DeadLetters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeadLetters")
-            .field("sink", &self.sink)
-            .finish_non_exhaustive()
-    }
-}
-
-impl DeadLetters {
-    pub(crate) fn new(sink: &str, writer: Box<dyn SinkWriter>) -> Self {
-        Self {
-            sink: sink.to_string(),
-            writer: Mutex::new(Some(writer)),
-        }
-    }
-
-    pub(crate) fn sink(&self) -> &str {
-        &self.sink
-    }
-
-    /// Returns the columns of a sink of dead letters: when, which table, which key, why there is no
-    /// match, and the row as JSON.
-    pub(crate) fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            Field::new(
-                "missed_at",
-                DataType::Timestamp(TimeUnit::Microsecond, None),
-                false,
-            ),
-            Field::new("table_name", DataType::Utf8, false),
-            Field::new("table_key", DataType::Utf8, false),
-            Field::new("reason", DataType::Utf8, false),
-            Field::new("stream_row", DataType::Utf8, false),
-        ]))
-    }
-
-    /// Appends the rows that a table has no match for.
-    pub(super) fn write(&self, table: &str, missed: Missed) -> Result<()> {
-        let count = missed.keys.len();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(TimestampMicrosecondArray::from(vec![now_us(); count])),
-            Arc::new(StringArray::from(vec![table; count])),
-            Arc::new(StringArray::from(missed.keys)),
-            Arc::new(StringArray::from(missed.reasons)),
-            Arc::new(StringArray::from(missed.rows)),
-        ];
-        let batch = RecordBatch::try_new(Self::schema(), columns)?;
-        match &mut *self.writer.lock() {
-            Some(writer) => writer.write(&batch),
-            None => Err(Error::internal("a dead letter after the end of the run")),
-        }
-    }
-
-    /// Ends the sink and publishes it.
-    pub(crate) fn commit(&self) -> Result<SinkSummary> {
-        match self.writer.lock().take() {
-            Some(writer) => writer.commit(),
-            None => Err(Error::internal("a sink of dead letters is ended twice")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{Int64Array, StringArray};
 
     use super::*;
 

@@ -53,6 +53,11 @@ impl PinnedTables {
         self.arms.iter().try_for_each(|arm| arm.interleave())
     }
 
+    /// Returns the versions, in the order of the arms.
+    pub(crate) fn versions(&self) -> Vec<u64> {
+        self.arms.iter().map(|arm| arm.snapshot.version()).collect()
+    }
+
     /// Says whether a table that changes in place is among them.
     pub(crate) fn holds_live(&self) -> bool {
         self.arms

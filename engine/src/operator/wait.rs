@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use fletching_kernels::{NO_ROW, StarRows, gather_batch};
-use fletching_planner::MissPolicy;
 
 use super::as_of::too_old;
 use super::lookup_join::{ArmSpec, LookupJoin, evaluate_all};
@@ -38,9 +37,23 @@ pub(crate) struct Parking {
     rows: usize,
     rows_max: usize,
     wait: Duration,
+    /// The versions of the tables that all parked rows were looked up in.
+    seen: Vec<u64>,
+    undo: Option<Undo>,
 }
 
+/// What was parked when a call began that may fail.
 #[derive(Debug)]
+struct Undo {
+    /// How many batches, and rows.
+    batches: usize,
+    rows: usize,
+    seen: Vec<u64>,
+    /// The batches themselves, once one of them is touched.
+    touched: Option<VecDeque<Parked>>,
+}
+
+#[derive(Debug, Clone)]
 struct Parked {
     rows: RecordBatch,
     until: Instant,
@@ -57,7 +70,41 @@ impl Parking {
             rows: 0,
             rows_max,
             wait,
+            seen: Vec::new(),
+            undo: None,
         })
+    }
+
+    /// Returns how many rows are parked.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Begins what can be undone.
+    pub(crate) fn begin(&mut self) {
+        self.undo = Some(Undo {
+            batches: self.parked.len(),
+            rows: self.rows,
+            seen: self.seen.clone(),
+            touched: None,
+        });
+    }
+
+    /// Keeps what was done since the beginning.
+    pub(crate) fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Puts back what was parked at the beginning, and nothing else.
+    pub(crate) fn undo(&mut self) {
+        let Some(undo) = self.undo.take() else {
+            return;
+        };
+        match undo.touched {
+            Some(parked) => self.parked = parked,
+            None => self.parked.truncate(undo.batches),
+        }
+        (self.rows, self.seen) = (undo.rows, undo.seen);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -101,15 +148,35 @@ impl Parking {
         Ok(released)
     }
 
+    /// Looks parked rows up again and lets go of all that are left.
+    pub(crate) fn release_all(
+        &mut self,
+        join: &LookupJoin,
+        pinned: &PinnedTables,
+        now: Instant,
+    ) -> Result<Vec<RecordBatch>> {
+        // As much later, the time of whatever is parked now is over.
+        self.release(join, pinned, now + self.wait)
+    }
+
     /// Looks parked rows up again, if a table has changed, and lets those go that have waited long
     /// enough. Oldest first.
     pub(crate) fn release(
         &mut self,
         join: &LookupJoin,
         pinned: &PinnedTables,
-        is_changed: bool,
         now: Instant,
     ) -> Result<Vec<RecordBatch>> {
+        let versions = pinned.versions();
+        let is_changed = self.seen != versions;
+        self.seen = versions;
+        let is_due = self.parked.front().is_some_and(|oldest| oldest.until <= now);
+        if self.parked.is_empty() || !is_changed && !is_due {
+            return Ok(Vec::new());
+        }
+        if let Some(undo) = self.undo.as_mut().filter(|undo| undo.touched.is_none()) {
+            undo.touched = Some(self.parked.iter().take(undo.batches).cloned().collect());
+        }
         let mut out = Vec::new();
         for mut parked in std::mem::take(&mut self.parked) {
             let before = parked.rows.num_rows();
@@ -154,8 +221,7 @@ fn expire(join: &LookupJoin, pinned: &PinnedTables, rows: RecordBatch) -> Result
 }
 
 fn waiting_arms(join: &LookupJoin) -> impl Iterator<Item = (usize, &ArmSpec)> + Clone {
-    let waits = |arm: &ArmSpec| arm.miss.on_miss.map(|on_miss| on_miss.policy) == Some(MissPolicy::Wait);
-    join.arms().iter().enumerate().filter(move |(_, arm)| waits(arm))
+    join.arms().iter().enumerate().filter(|(_, arm)| arm.lets_wait())
 }
 
 /// Says of each row whether a table that waits lacks its key.

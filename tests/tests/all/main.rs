@@ -15,6 +15,7 @@ mod many_rows;
 mod misses;
 mod nested_loop;
 mod prepared_joins;
+mod prepared_misses;
 mod pushed_batches;
 mod random_queries;
 mod readiness;
