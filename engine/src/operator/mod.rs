@@ -7,6 +7,7 @@ mod letters;
 mod lookup_join;
 mod miss;
 mod pinned;
+mod probe;
 mod wait;
 
 pub(crate) use as_of::{ArmSource, AsOfSpec};
