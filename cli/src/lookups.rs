@@ -9,7 +9,7 @@ use crate::figures;
 pub(crate) fn lines(counts: &[LookupCounts], all: bool) -> Vec<String> {
     counts
         .iter()
-        .filter(|counts| counts.missed + counts.null_keys + counts.parked > 0)
+        .filter(|counts| counts.missed + counts.null_keys + counts.older_than_retention + counts.parked > 0)
         .filter(|counts| all || counts.on_miss.is_some())
         .map(line)
         .collect()
@@ -24,6 +24,7 @@ fn line(counts: &LookupCounts) -> String {
     };
     add(counts.missed, "missed");
     add(counts.null_keys, "with a NULL key");
+    add(counts.older_than_retention, "older than the retention");
     let found = words.len();
     let mut add = |count: u64, word: &str| {
         if count > 0 {

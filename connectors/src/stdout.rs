@@ -102,6 +102,10 @@ impl Sink for StdoutSink {
             BufWriter::new(io::stdout()),
         )?))
     }
+
+    fn keeps_outputs(&self) -> bool {
+        true
+    }
 }
 
 /// Prints batches to some output.

@@ -156,6 +156,8 @@ pub enum WarningKind {
     NotReady,
     /// A check of a join found something that looks wrong.
     JoinCheck,
+    /// Rows or dead letters could not be handed over to anyone, and are lost.
+    RowsLost,
 }
 
 /// Something that can be run but deserves a look.
@@ -186,6 +188,7 @@ impl Warning {
             WarningKind::JoinMeaning => "JOIN_MEANING",
             WarningKind::BadRows => "BAD_ROWS",
             WarningKind::NotReady => "NOT_READY",
+            WarningKind::RowsLost => "ROWS_LOST",
             WarningKind::JoinCheck => "JOIN_CHECK",
         }
     }

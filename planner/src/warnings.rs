@@ -141,12 +141,8 @@ fn of_lookup(
             ));
         }
         if let Some(policy) = policy_not_followed(arm, relations) {
-            let why = if arm.as_of.is_some() {
-                "as-of and temporal joins give SQL's own answer"
-            } else {
-                "it is joined by WHERE and not by ON: rows without a match are left out; say JOIN … ON to have \
-                 it followed"
-            };
+            let why = "it is joined by WHERE and not by ON: rows without a match are left out; say JOIN … ON to have \
+                       it followed";
             warnings.push(Warning::new(
                 WarningKind::JoinMeaning,
                 format!("{} says on_miss = '{policy}', but {why}", side_name(&arm.table)),

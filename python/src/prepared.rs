@@ -76,7 +76,8 @@ impl Query {
 
 /// A query over `input`, planned once, to be called with batches from any number of threads.
 ///
-/// The tables' rows are those at the time of each call.
+/// The tables' rows are those at the time of each call. Rows without a match that are to wait, and
+/// dead letters, stay between calls: see `release`, `finish` and `flush`.
 #[pyclass(frozen, module = "fletching", name = "Prepared")]
 pub(crate) struct PyPrepared {
     query: Arc<Query>,
@@ -122,6 +123,19 @@ impl PyPrepared {
         Ok(planned)
     }
 
+    /// Runs something of the plan's that gives rows; none where there is no plan yet.
+    fn rows_left(
+        &self,
+        py: Python<'_>,
+        give: impl Fn(&Prepared) -> Result<RecordBatch> + Send + Sync,
+    ) -> PyResult<Option<PyRows>> {
+        let Some(planned) = self.query.planned.get() else {
+            return Ok(None);
+        };
+        let rows = py.detach(|| give(planned)).map_err(|error| raised(&error))?;
+        Ok(Some(PyRows::one(rows)))
+    }
+
     fn many(&self, py: Python<'_>, input: Batches) -> PyResult<PyRows> {
         self.planned(py, &input.schema)?;
         let rows: usize = input.batches.iter().map(RecordBatch::num_rows).sum();
@@ -157,6 +171,36 @@ impl PyPrepared {
             }
             Input::Many(batches) => self.many(py, batches),
         }
+    }
+
+    /// Returns the rows that wait for their keys no longer: those whose key has come, and those whose
+    /// time is over. None before the first batch.
+    fn release(&self, py: Python<'_>) -> PyResult<Option<PyRows>> {
+        self.rows_left(py, Prepared::release)
+    }
+
+    /// Returns all rows that still wait: as `miss.then` says where their key has not come. None before
+    /// the first batch.
+    fn finish(&self, py: Python<'_>) -> PyResult<Option<PyRows>> {
+        self.rows_left(py, Prepared::finish)
+    }
+
+    /// Publishes the dead letters so far; returns where they are, and how many rows are there.
+    fn flush(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
+        let Some(planned) = self.query.planned.get() else {
+            return Ok(Vec::new());
+        };
+        let written = py.detach(|| planned.flush()).map_err(|error| raised(&error))?;
+        Ok(written
+            .into_iter()
+            .map(|sink| (sink.location, sink.rows))
+            .collect())
+    }
+
+    /// How many rows wait for their keys.
+    #[getter]
+    fn rows_waiting(&self) -> usize {
+        self.query.planned.get().map_or(0, Prepared::rows_waiting)
     }
 
     /// The query's text.

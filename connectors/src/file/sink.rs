@@ -185,6 +185,10 @@ impl Sink for FileSink {
             rows: 0,
         }))
     }
+
+    fn keeps_outputs(&self) -> bool {
+        self.parts.is_some()
+    }
 }
 
 fn unwritable(path: &Path, error: ArrowError) -> Error {

@@ -216,6 +216,12 @@ pub trait Sink: Debug + Send + Sync {
     /// Fails where the output cannot be created or cannot hold these columns.
     fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SinkWriter>>;
 
+    /// Says whether a new output is put beside those before it, as a part in a folder or on a screen
+    /// is, rather than in their place.
+    fn keeps_outputs(&self) -> bool {
+        false
+    }
+
     /// Starts an output that is published epoch by epoch. `consumer` names the pipeline that
     /// writes it: a sink that fences an older writer of the same name knows it by that.
     ///

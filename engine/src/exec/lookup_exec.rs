@@ -13,7 +13,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricBuilder, MetricValue, MetricsSet,
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
 };
 use datafusion::physical_plan::projection::{EmbeddedProjection, ProjectionExec, try_embed_projection};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -26,7 +26,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
-use crate::operator::{LookupJoin, Parking, PinnedTables, wait_for_change};
+use crate::operator::{Letters, LookupJoin, Parking, PinnedTables, RunLetters, wait_for_change};
 use crate::table::TableSnapshot;
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
@@ -297,7 +297,6 @@ impl ExecutionPlan for LookupJoinExec {
             run: Arc::clone(&self.run),
             cancelled: Arc::clone(&self.cancelled),
             metrics: BaselineMetrics::new(&self.metrics, partition),
-            too_old: MetricBuilder::new(&self.metrics).counter("rows_too_old", partition),
             context,
         };
         let batches = stream::once(beginning.probing())
@@ -320,7 +319,6 @@ struct Beginning {
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
     metrics: BaselineMetrics,
-    too_old: Count,
     context: Arc<TaskContext>,
 }
 
@@ -341,7 +339,7 @@ impl Beginning {
             run: self.run,
             cancelled: self.cancelled,
             metrics: self.metrics,
-            too_old: self.too_old,
+            letters: self.context.session_config().get_extension::<RunLetters>(),
             rows_max: self.context.session_config().batch_size(),
             slice_rows,
             rest: None,
@@ -367,8 +365,7 @@ struct Probing {
     run: Arc<Run>,
     cancelled: Arc<AtomicBool>,
     metrics: BaselineMetrics,
-    /// Counts the probe rows without history, when the last partition has ended.
-    too_old: Count,
+    letters: Option<Arc<RunLetters>>,
     rows_max: usize,
     /// Probe rows joined at once: fewer where each gives many.
     slice_rows: usize,
@@ -439,11 +436,16 @@ impl Probing {
     fn join_rows(&mut self, rows: &RecordBatch) -> Result<usize, Error> {
         let ready = &mut self.ready;
         let mut given = 0;
-        self.join.join(&self.pinned, rows, self.rows_max, &mut |joined| {
-            given += joined.num_rows();
-            ready.push_back(joined);
-            Ok(())
-        })?;
+        let letters: Option<&dyn Letters> = match &self.letters {
+            Some(letters) => Some(letters.0.as_ref()),
+            None => None,
+        };
+        self.join
+            .join(&self.pinned, rows, self.rows_max, letters, &mut |joined| {
+                given += joined.num_rows();
+                ready.push_back(joined);
+                Ok(())
+            })?;
         Ok(given)
     }
 
@@ -453,11 +455,10 @@ impl Probing {
         let Some(parking) = &mut self.parking else {
             return Ok(false);
         };
-        let is_changed = !self.join.is_current(&self.pinned);
-        if is_changed {
+        if !self.join.is_current(&self.pinned) {
             self.pinned = Arc::new(self.join.pin_again(&self.pinned)?);
         }
-        let released = parking.release(&self.join, &self.pinned, is_changed, Instant::now())?;
+        let released = parking.release(&self.join, &self.pinned, Instant::now())?;
         for rows in &released {
             self.join_rows(rows)?;
         }
@@ -478,8 +479,6 @@ impl Probing {
     fn end(&mut self) -> Result<(), Error> {
         self.ended = true;
         if self.run.probing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let too_old = self.pinned.rows_too_old.load(Ordering::Relaxed);
-            self.too_old.add(usize::try_from(too_old).unwrap_or(usize::MAX));
             let ready = &mut self.ready;
             self.join.finish(&self.pinned, self.rows_max, &mut |owed| {
                 ready.push_back(owed);

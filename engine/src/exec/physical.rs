@@ -97,9 +97,12 @@ impl Binder<'_> {
             .chain(times)
             .map(|probe| self.bind(probe, &probe_schema, layout))
             .collect::<PlanResult<Vec<_>>>()?;
-        if let ArmSource::Table(table) = &behind.source {
-            let is_over_probe = probe_keys.iter().all(BoundExpr::is_over_probe);
-            check_arm(arm, table, columns, is_over_probe)?;
+        match &behind.source {
+            ArmSource::Table(table) => {
+                let is_over_probe = probe_keys.iter().all(BoundExpr::is_over_probe);
+                check_arm(arm, table, columns, is_over_probe)?;
+            }
+            ArmSource::Collected(_) => check_collected(arm)?,
         }
         let table_keys = arm.keys.iter().map(|(_, key)| of_table(key));
         let table_keys = table_keys.collect::<PlanResult<Vec<_>>>()?;
@@ -176,7 +179,7 @@ fn check_arm(arm: &LookupArm, table: &Table, columns: &[usize], is_over_probe: b
     let waits = arm.miss.map(|miss| miss.policy) == Some(MissPolicy::Wait);
     let (message, hint) = match policy {
         _ if waits && !is_over_probe => (
-            "a row can wait only for a key of its own, not for one that comes from another table",
+            "a row can wait only for a key of its own, and a time, not for what comes from another table",
             "say ON_MISS with another policy in the query",
         ),
         Some(MissPolicy::Default) if !options.has_defaults() => (
@@ -203,6 +206,21 @@ fn check_arm(arm: &LookupArm, table: &Table, columns: &[usize], is_over_probe: b
         subject: format!("table {}", table.name()),
         message: message.into(),
         hint: Some(hint.into()),
+        location: None,
+    }
+    .into())
+}
+
+/// Fails on a policy that needs a table's options, where the right side is none.
+fn check_collected(arm: &LookupArm) -> PlanResult<()> {
+    let policy = arm.miss.map(|miss| miss.policy);
+    let Some(policy @ (MissPolicy::Default | MissPolicy::DeadLetter | MissPolicy::Wait)) = policy else {
+        return Ok(());
+    };
+    Err(Error::Option {
+        subject: "the right side of an as-of join".into(),
+        message: format!("the query says ON_MISS '{}', which needs a table", policy.word()),
+        hint: Some("say 'null', 'drop' or 'error', or make a TABLE of it".into()),
         location: None,
     }
     .into())

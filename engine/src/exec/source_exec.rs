@@ -49,6 +49,35 @@ pub(super) fn leaf_properties(schema: SchemaRef, partitions: usize) -> Arc<PlanP
     ))
 }
 
+/// What every leaf of a plan answers alike.
+macro_rules! leaf_plan {
+    () => {
+        fn properties(&self) -> &Arc<PlanProperties> {
+            &self.properties
+        }
+
+        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+            Vec::new()
+        }
+
+        fn apply_expressions(
+            &self,
+            _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
+        ) -> PlanResult<TreeNodeRecursion> {
+            Ok(TreeNodeRecursion::Continue)
+        }
+
+        fn with_new_children(
+            self: Arc<Self>,
+            _children: Vec<Arc<dyn ExecutionPlan>>,
+        ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+            Ok(self)
+        }
+    };
+}
+
+pub(super) use leaf_plan;
+
 impl SourceExec {
     pub(crate) fn try_new(input: StreamInput) -> Result<Self, Error> {
         let readers: Vec<_> = input.source.scan(&input.request)?.into_iter().map(Some).collect();
@@ -106,32 +135,6 @@ impl DisplayAs for SourceExec {
             columns.join(", ")
         )
     }
-}
-
-macro_rules! leaf_plan {
-    () => {
-        fn properties(&self) -> &Arc<PlanProperties> {
-            &self.properties
-        }
-
-        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-            Vec::new()
-        }
-
-        fn apply_expressions(
-            &self,
-            _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
-        ) -> PlanResult<TreeNodeRecursion> {
-            Ok(TreeNodeRecursion::Continue)
-        }
-
-        fn with_new_children(
-            self: Arc<Self>,
-            _children: Vec<Arc<dyn ExecutionPlan>>,
-        ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-            Ok(self)
-        }
-    };
 }
 
 impl ExecutionPlan for SourceExec {

@@ -22,7 +22,7 @@ use fletching_kernels::{NO_ROW, RowId, gather};
 use futures::stream;
 
 use super::provider::TableRows;
-use super::source_exec::leaf_properties;
+use super::source_exec::{leaf_plan, leaf_properties};
 use crate::error::Error;
 use crate::table::{KeySpec, Table, TableSnapshot};
 
@@ -228,27 +228,7 @@ impl ExecutionPlan for TableLookupExec {
         "TableLookupExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> PlanResult<TreeNodeRecursion>,
-    ) -> PlanResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> PlanResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf_plan!();
 
     fn execute(
         &self,

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::nullif;
 use fletching_kernels::{AsOfCondition, AsOfTolerance};
 
 use super::lookup_join::ArmSpec;
-use super::pinned::{PinnedArm, PinnedTables};
+use super::miss::{counted_nulls, union_nulls};
+use super::pinned::PinnedArm;
 use crate::error::{Error, Result};
 use crate::table::{Table, TableSnapshot, TimeSpec};
 
@@ -78,27 +78,33 @@ impl fmt::Display for ArmSource {
 }
 
 /// Makes the times NULL, and so without a match, that are older than the history an arm has.
-/// They are counted.
-pub(super) fn without_history(
-    arm: &ArmSpec,
-    table: &PinnedArm,
-    pinned: &PinnedTables,
-    keys: &mut [ArrayRef],
-) -> Result<()> {
-    let (Some((index, spec)), Some(time)) = (table.as_of(), keys.last_mut()) else {
-        return Ok(());
+/// Returns how many there are.
+pub(super) fn without_history(arm: &ArmSpec, table: &PinnedArm, keys: &mut [ArrayRef]) -> Result<usize> {
+    let Some(too_old) = too_old(arm, table, keys)? else {
+        return Ok(0);
     };
-    let Some(retention) = spec.retention else {
-        return Ok(());
-    };
-    let too_old = index.too_old(time, retention)?;
-    let count = too_old.true_count() as u64;
-    if count > 0 {
+    let count = too_old.true_count();
+    if let Some(time) = keys.last_mut().filter(|_| count > 0) {
         *time = nullif(time.as_ref(), &too_old)?;
-        pinned.rows_too_old.fetch_add(count, Relaxed);
         if let ArmSource::Table(table) = &arm.source {
-            table.note_too_old(count);
+            table.note_too_old(count as u64);
         }
     }
-    Ok(())
+    Ok(count)
+}
+
+/// Says which rows are older than the history an arm has, of those that have no NULL in their key
+/// or time; nothing where the history is whole.
+pub(super) fn too_old(arm: &ArmSpec, table: &PinnedArm, keys: &[ArrayRef]) -> Result<Option<BooleanArray>> {
+    let (Some((index, spec)), Some(time)) = (table.as_of(), keys.last()) else {
+        return Ok(None);
+    };
+    let Some(retention) = spec.retention else {
+        return Ok(None);
+    };
+    let too_old = index.too_old(time, retention)?;
+    Ok(Some(match union_nulls(counted_nulls(arm, keys)) {
+        Some(valid) => BooleanArray::new(too_old.values() & valid.inner(), None),
+        None => too_old,
+    }))
 }

@@ -22,6 +22,13 @@ pub(crate) struct BoundExpr {
     is_column: bool,
 }
 
+/// Equal are expressions that compute the same of the same columns.
+impl PartialEq for BoundExpr {
+    fn eq(&self, other: &Self) -> bool {
+        self.inputs == other.inputs && self.expression.as_ref() == other.expression.as_ref()
+    }
+}
+
 impl BoundExpr {
     /// Binds an expression over `schema`, whose column *i* is found at `layout[i]`.
     ///

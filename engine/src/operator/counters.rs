@@ -7,8 +7,8 @@ use fletching_planner::{MissPolicy, OnMiss};
 
 /// What one table's lookups came to in a statement, or in all calls of a prepared query.
 ///
-/// `looked_up` = `matched` + `null_keys` + `missed`; and what was missed or had a NULL key is one
-/// of `padded`, `dropped`, `defaulted` and `dead_lettered`, for INNER and LEFT joins.
+/// `looked_up` = `matched` + `null_keys` + `older_than_retention` + `missed`; and what was not matched
+/// is one of `padded`, `dropped`, `defaulted` and `dead_lettered`, for INNER and LEFT joins.
 ///
 /// ```
 /// use fletching::Session;
@@ -37,10 +37,14 @@ pub struct LookupCounts {
     /// Those that were joined. Of an INNER join without a policy, those whose key was found: what
     /// its further conditions or WHERE then reject is not told apart.
     pub matched: u64,
-    /// Those whose key was NULL.
+    /// Those whose key was NULL, or of an as-of or temporal join their time.
     pub null_keys: u64,
-    /// Those whose key is not in the table, or whose matches the join's condition rejects.
+    /// Those whose key is not in the table, or not at their time, or whose matches the join's
+    /// condition rejects.
     pub missed: u64,
+    /// Those further back than the history that a versioned table promises by its `retention`: what
+    /// was valid then is not known.
+    pub older_than_retention: u64,
     /// Rows padded with NULL.
     pub padded: u64,
     /// Rows left out.
@@ -65,6 +69,7 @@ impl LookupCounts {
             ("matched", self.matched),
             ("null_keys", self.null_keys),
             ("missed", self.missed),
+            ("older_than_retention", self.older_than_retention),
             ("padded", self.padded),
             ("dropped", self.dropped),
             ("defaulted", self.defaulted),
@@ -78,6 +83,15 @@ impl LookupCounts {
     }
 }
 
+/// Rows of which it is known without a look at the table that they have no match.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Hopeless {
+    /// Those with a NULL in their key or time.
+    pub(super) null_keys: usize,
+    /// Others that are older than the table's history.
+    pub(super) too_old: usize,
+}
+
 /// The counters of one arm, shared by all who run it.
 #[derive(Debug, Default)]
 pub(crate) struct ArmCounters {
@@ -85,6 +99,7 @@ pub(crate) struct ArmCounters {
     /// Rows whose key found nothing, those with a NULL key included.
     absent: AtomicU64,
     null_keys: AtomicU64,
+    older_than_retention: AtomicU64,
     /// Rows without a match where that is watched, residual conditions counted in.
     missed: AtomicU64,
     pub(crate) parked: AtomicU64,
@@ -94,12 +109,14 @@ pub(crate) struct ArmCounters {
 
 impl ArmCounters {
     /// Counts rows just located. One pass over the heads; nothing else is done a row.
-    pub(super) fn note_located(&self, heads: &[RowId], null_keys: usize) {
+    pub(super) fn note_located(&self, heads: &[RowId], hopeless: Hopeless) {
         let absent = heads.iter().filter(|head| **head == NO_ROW).count();
         self.looked_up.fetch_add(heads.len() as u64, Relaxed);
         if absent > 0 {
+            let Hopeless { null_keys, too_old } = hopeless;
             self.absent.fetch_add(absent as u64, Relaxed);
             self.null_keys.fetch_add(null_keys as u64, Relaxed);
+            self.older_than_retention.fetch_add(too_old as u64, Relaxed);
         }
     }
 
@@ -123,6 +140,8 @@ impl ArmCounters {
             absent
         };
         let null_keys = self.null_keys.load(Relaxed).min(unmatched);
+        let too_old = self.older_than_retention.load(Relaxed);
+        let too_old = too_old.min(unmatched - null_keys);
         let looked_up = self.looked_up.load(Relaxed);
         let mut counts = LookupCounts {
             table: table.to_string(),
@@ -130,7 +149,8 @@ impl ArmCounters {
             looked_up,
             matched: looked_up.saturating_sub(unmatched),
             null_keys,
-            missed: unmatched - null_keys,
+            missed: unmatched - null_keys - too_old,
+            older_than_retention: too_old,
             parked: self.parked.load(Relaxed),
             released: self.released.load(Relaxed),
             expired: self.expired.load(Relaxed),
@@ -155,7 +175,11 @@ mod tests {
     #[test]
     fn a_residual_that_rejects_counts_where_it_is_watched() {
         let counters = ArmCounters::default();
-        counters.note_located(&[0, NO_ROW, 3, NO_ROW], 1);
+        let hopeless = Hopeless {
+            null_keys: 1,
+            too_old: 0,
+        };
+        counters.note_located(&[0, NO_ROW, 3, NO_ROW], hopeless);
         let plain = counters.counts("t", None, JoinKind::Left, false);
         assert_eq!(
             (plain.matched, plain.null_keys, plain.missed, plain.padded),

@@ -11,16 +11,18 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
-    JoinKind, JoinPairs, Picks, ProbeCursor, RowId, StarArm, StarKind, StarProbe, StarRows, TableCursor,
-    VisitedRows, finish_pairs, gather, gather_batch, join_pairs, select, star_join,
+    JoinKind, JoinPairs, Picks, ProbeCursor, RowId, StarArm, StarKind, StarRows, TableCursor, VisitedRows,
+    finish_pairs, gather, join_pairs, select, star_join,
 };
 use fletching_planner::MissPolicy;
 
 use super::BoundExpr;
-use super::as_of::{ArmSource, AsOfSpec, without_history};
-use super::counters::LookupCounts;
-use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
+use super::as_of::{ArmSource, AsOfSpec};
+use super::counters::{Hopeless, LookupCounts};
+use super::letters::Letters;
+use super::miss::{ArmMiss, counted_nulls, null_keys};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
+use super::probe::Probe;
 use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
@@ -54,6 +56,31 @@ pub(crate) struct ArmSpec {
     pub(crate) miss: ArmMiss,
 }
 
+impl ArmSpec {
+    /// Returns the sink that rows without a match go to, where they do.
+    pub(crate) fn letter_sink(&self) -> Option<&str> {
+        let table = self.source.table()?;
+        let is_followed = self.miss.settled() == Some(MissPolicy::DeadLetter);
+        table
+            .options()
+            .miss
+            .dead_letter
+            .as_deref()
+            .filter(|_| is_followed)
+    }
+
+    /// Says whether a row may wait for its key.
+    pub(crate) fn lets_wait(&self) -> bool {
+        self.miss.on_miss.map(|on_miss| on_miss.policy) == Some(MissPolicy::Wait)
+    }
+
+    /// Says whether an as-of arm is looked up by the very keys and times of another.
+    fn has_keys_of(&self, other: &Self) -> bool {
+        let history = |arm: &Self| arm.as_of.as_ref().map(|as_of| as_of.retention);
+        history(self) == history(other) && self.probe_keys == other.probe_keys
+    }
+}
+
 /// A planned lookup join.
 #[derive(Debug, Clone)]
 pub(crate) struct LookupJoin {
@@ -61,6 +88,8 @@ pub(crate) struct LookupJoin {
     output: Vec<OutputColumn>,
     schema: SchemaRef,
     tuning: LookupTuning,
+    /// For each arm the first one that joins by the same keys and time: itself where none does.
+    pub(super) alike: Vec<usize>,
 }
 
 impl LookupJoin {
@@ -70,11 +99,17 @@ impl LookupJoin {
         schema: SchemaRef,
         tuning: LookupTuning,
     ) -> Self {
+        let first_alike = |(at, arm): (usize, &ArmSpec)| {
+            let first = arms.iter().take(at).position(|other| other.has_keys_of(arm));
+            first.unwrap_or(at)
+        };
+        let alike = arms.iter().enumerate().map(first_alike).collect();
         Self {
             arms,
             output,
             schema,
             tuning,
+            alike,
         }
     }
 
@@ -91,6 +126,7 @@ impl LookupJoin {
             output,
             schema,
             tuning: self.tuning,
+            alike: self.alike.clone(),
         })
     }
 
@@ -194,12 +230,14 @@ impl LookupJoin {
             .all(|(arm, pinned)| arm.source.is_current(pinned.snapshot.version()))
     }
 
-    /// Joins one probe batch; hands over output batches of at most about `rows_max` rows.
+    /// Joins one probe batch; hands over output batches of at most about `rows_max` rows. `letters`
+    /// takes the rows that are to be dead letters; without it they are counted and let go.
     pub(crate) fn join(
         &self,
         pinned: &PinnedTables,
         batch: &RecordBatch,
         rows_max: usize,
+        letters: Option<&dyn Letters>,
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         pinned.rows_in.fetch_add(batch.num_rows() as u64, Relaxed);
@@ -220,12 +258,7 @@ impl LookupJoin {
                 })
             })
             .collect::<Result<_>>()?;
-        let mut probe = Probe {
-            join: self,
-            pinned,
-            batch,
-            null_keys: 0,
-        };
+        let mut probe = Probe::new(self, pinned, batch, letters);
         star_join(&arms, batch.num_rows(), &mut probe, rows_max, &mut |rows| {
             if rows.len == 0 {
                 return Ok(());
@@ -253,7 +286,11 @@ impl LookupJoin {
         let mut heads = Vec::new();
         let index = table.index()?;
         index.locate(&keys, None, &mut heads)?;
-        arm.miss.counters.note_located(&heads, null_keys(&keys));
+        let hopeless = Hopeless {
+            null_keys: null_keys(counted_nulls(arm, &keys)),
+            too_old: 0,
+        };
+        arm.miss.counters.note_located(&heads, hopeless);
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {
@@ -426,7 +463,7 @@ pub(super) fn evaluate_all(
         .collect()
 }
 
-fn evaluate(
+pub(super) fn evaluate(
     expression: &BoundExpr,
     rows: usize,
     column: impl Fn(OutputColumn) -> Result<Option<ArrayRef>>,
@@ -436,107 +473,7 @@ fn evaluate(
     })
 }
 
-/// Computes keys and residuals for the star join.
-struct Probe<'a> {
-    join: &'a LookupJoin,
-    pinned: &'a PinnedTables,
-    batch: &'a RecordBatch,
-    /// Of the keys computed last, those that are NULL.
-    null_keys: usize,
-}
-
-impl Probe<'_> {
-    /// Returns the keys and the probe rows of some of the rows joined so far.
-    fn missing(&self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<(Vec<String>, Vec<String>)> {
-        let pick = |list: &Vec<RowId>| {
-            let at = positions.iter().filter_map(|at| list.get(*at as usize));
-            at.copied().collect()
-        };
-        let probe = positions
-            .iter()
-            .filter_map(|at| rows.probe_position(*at as usize));
-        let some = StarRows {
-            arms: rows.arms[..arm].iter().map(pick).collect(),
-            ..StarRows::selected(probe.collect())
-        };
-        let spec = &self.join.arms[arm];
-        let keys = evaluate_all(&spec.probe_keys, some.len, |column| {
-            self.join.star_column(self.pinned, self.batch, &some, column)
-        })?;
-        let rows = gather_batch(
-            self.batch,
-            self.batch.schema_ref(),
-            some.probe.as_deref().unwrap_or_default(),
-        )?;
-        Ok((key_texts(&spec.key.names(), &keys)?, row_texts(&rows)?))
-    }
-}
-
-impl StarProbe for Probe<'_> {
-    type Error = Error;
-
-    fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>> {
-        let (spec, pinned) = (&self.join.arms[arm], &self.pinned.arms[arm]);
-        let keys = evaluate_all(&spec.probe_keys, rows.len, |column| {
-            self.join.star_column(self.pinned, self.batch, rows, column)
-        })?;
-        self.null_keys = null_keys(&keys);
-        let mut keys = pinned.in_order(keys);
-        without_history(spec, pinned, self.pinned, &mut keys)?;
-        Ok(keys)
-    }
-
-    fn located(&mut self, arm: usize, _rows: &StarRows, heads: &[RowId]) -> Result<()> {
-        let counters = &self.join.arms[arm].miss.counters;
-        counters.note_located(heads, self.null_keys);
-        Ok(())
-    }
-
-    fn watches(&self, arm: usize) -> bool {
-        let arm = &self.join.arms[arm];
-        arm.miss.watches(arm.kind, arm.residual.is_some())
-    }
-
-    fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<()> {
-        let spec = &self.join.arms[arm];
-        spec.miss.counters.note_missed(positions.len());
-        match spec.miss.settled() {
-            Some(MissPolicy::Error) => {
-                let first = &positions[..positions.len().min(1)];
-                let (mut keys, mut texts) = self.missing(arm, rows, first)?;
-                Err(Error::Miss {
-                    table: spec.source.to_string(),
-                    key: keys.pop().unwrap_or_default(),
-                    row: texts.pop().unwrap_or_default(),
-                })
-            }
-            Some(MissPolicy::DeadLetter) => match spec.miss.letters() {
-                Some(letters) => {
-                    let (keys, texts) = self.missing(arm, rows, positions)?;
-                    letters.write(&spec.source.to_string(), keys, texts)
-                }
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    fn has_residual(&self, arm: usize) -> bool {
-        self.join.arms[arm].residual.is_some()
-    }
-
-    fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
-        let Some(residual) = &self.join.arms[arm].residual else {
-            return Ok(None);
-        };
-        let passed = evaluate(residual, candidates.len, |column| {
-            self.join.star_column(self.pinned, self.batch, candidates, column)
-        })?;
-        as_verdict(residual, &passed).map(Some)
-    }
-}
-
-fn as_verdict(residual: &BoundExpr, passed: &ArrayRef) -> Result<BooleanArray> {
+pub(super) fn as_verdict(residual: &BoundExpr, passed: &ArrayRef) -> Result<BooleanArray> {
     passed
         .as_boolean_opt()
         .cloned()

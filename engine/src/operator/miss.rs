@@ -1,33 +1,29 @@
 //! What is done with a row that a table has no match for: the part of a lookup's arm that
-//! decides, counts, and writes dead letters.
+//! decides, counts, and tells of it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, Scalar};
 use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::zip::zip;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow_json::WriterBuilder;
 use arrow_json::writer::LineDelimited;
 use fletching_kernels::{JoinKind, NO_ROW, RowId};
 use fletching_planner::{MissPolicy, OnMiss};
-use parking_lot::Mutex;
 
+use super::as_of::too_old;
 use super::counters::{ArmCounters, LookupCounts};
-use crate::clock::now_us;
-use crate::connector::{SinkSummary, SinkWriter};
+use super::lookup_join::ArmSpec;
+use super::pinned::PinnedArm;
 use crate::error::{Error, Result};
 use crate::table::Table;
 
-/// An arm's policy, its counters, and where its dead letters go.
+/// An arm's policy and its counters.
 #[derive(Debug, Clone)]
 pub(crate) struct ArmMiss {
     pub(crate) on_miss: Option<OnMiss>,
     pub(crate) counters: Arc<ArmCounters>,
-    letters: Arc<OnceLock<Arc<DeadLetters>>>,
 }
 
 impl ArmMiss {
@@ -35,7 +31,6 @@ impl ArmMiss {
         Self {
             on_miss,
             counters: Arc::default(),
-            letters: Arc::default(),
         }
     }
 
@@ -53,16 +48,6 @@ impl ArmMiss {
     pub(super) fn counts(&self, table: &str, kind: JoinKind, has_residual: bool) -> LookupCounts {
         let is_watched = self.watches(kind, has_residual);
         self.counters.counts(table, self.on_miss, kind, is_watched)
-    }
-
-    /// Says where this run's dead letters go. Without it they are counted and let go.
-    pub(crate) fn set_letters(&self, letters: &Arc<DeadLetters>) {
-        // A plan runs once, and so does this.
-        let _ = self.letters.set(Arc::clone(letters));
-    }
-
-    pub(super) fn letters(&self) -> Option<&Arc<DeadLetters>> {
-        self.letters.get()
     }
 
     /// Puts the default value of a table's column where there is no row.
@@ -90,15 +75,74 @@ impl ArmMiss {
 
 /// Counts the rows of which some key is NULL. Free where no column has NULLs.
 pub(super) fn null_keys(keys: &[ArrayRef]) -> usize {
+    union_nulls(keys).map_or(0, |nulls| nulls.null_count())
+}
+
+/// Says which rows have no NULL in any of the columns; nothing where none has.
+pub(super) fn union_nulls(keys: &[ArrayRef]) -> Option<NullBuffer> {
     let mut nulls: Option<NullBuffer> = None;
     for key in keys.iter().filter(|key| key.null_count() > 0) {
         nulls = NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref());
     }
-    nulls.map_or(0, |nulls| nulls.null_count())
+    nulls
 }
 
-/// Writes keys as `user_id = 7, asset_class = EQUITY`, a text for each row.
-pub(super) fn key_texts(names: &[String], keys: &[ArrayRef]) -> Result<Vec<String>> {
+/// Rows without a match, as people are told of them: a text for each.
+#[derive(Debug, Default)]
+pub(super) struct Missed {
+    /// The keys, see [`key_texts`].
+    pub(super) keys: Vec<String>,
+    /// Why there is no match.
+    pub(super) reasons: Vec<&'static str>,
+    /// The rows as JSON.
+    pub(super) rows: Vec<String>,
+}
+
+/// Why a row has no match, where it is none of the others.
+const NO_MATCH: &str = "no match";
+const NULL_KEY: &str = "NULL key";
+pub(super) const OLDER_THAN_RETENTION: &str = "older than the retention";
+
+impl Missed {
+    /// Tells of rows by the keys they were looked up with.
+    pub(super) fn new(
+        arm: &ArmSpec,
+        table: &PinnedArm,
+        keys: &[ArrayRef],
+        rows: &RecordBatch,
+    ) -> Result<Self> {
+        let nulls = union_nulls(counted_nulls(arm, keys));
+        let old = too_old(arm, table, keys)?;
+        let reason = |row: usize| {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                NULL_KEY
+            } else if old.as_ref().is_some_and(|old| old.value(row)) {
+                OLDER_THAN_RETENTION
+            } else {
+                NO_MATCH
+            }
+        };
+        Ok(Self {
+            keys: key_texts(&arm.key.names(), arm.as_of.is_some(), keys)?,
+            reasons: (0..rows.num_rows()).map(reason).collect(),
+            rows: row_texts(rows)?,
+        })
+    }
+}
+
+/// Returns those of an arm's key columns in which a NULL matches nothing; the time, which is the
+/// last one of an as-of arm, always is.
+pub(super) fn counted_nulls<'a>(arm: &ArmSpec, keys: &'a [ArrayRef]) -> &'a [ArrayRef] {
+    if !arm.key.null_equals_null() {
+        return keys;
+    }
+    let times = usize::from(arm.as_of.is_some()).min(keys.len());
+    &keys[keys.len() - times..]
+}
+
+/// Writes keys as `user_id = 7, asset_class = EQUITY`, a text for each row; where the last of them
+/// is a time, as `symbol = A as of 17`.
+fn key_texts(names: &[String], has_time: bool, keys: &[ArrayRef]) -> Result<Vec<String>> {
     let options = FormatOptions::new().with_null("NULL");
     let columns = keys
         .iter()
@@ -108,13 +152,18 @@ pub(super) fn key_texts(names: &[String], keys: &[ArrayRef]) -> Result<Vec<Strin
     let text = |row: usize| {
         let pairs = names.iter().zip(&columns);
         let pairs = pairs.map(|(name, column)| format!("{name} = {}", column.value(row)));
-        pairs.collect::<Vec<_>>().join(", ")
+        let mut text = pairs.collect::<Vec<_>>().join(", ");
+        if let Some(time) = columns.last().filter(|_| has_time) {
+            let space = if text.is_empty() { "" } else { " " };
+            text.push_str(&format!("{space}as of {}", time.value(row)));
+        }
+        text
     };
     Ok((0..rows).map(text).collect())
 }
 
 /// Writes rows as JSON objects, a text for each; NULLs are written out.
-pub(super) fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
+fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
     if rows.num_columns() == 0 {
         return Ok(vec!["{}".to_string(); rows.num_rows()]);
     }
@@ -133,75 +182,9 @@ pub(super) fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
     }
 }
 
-/// The sink that a run's dead letters go to; shared by all arms that name it.
-pub(crate) struct DeadLetters {
-    sink: String,
-    writer: Mutex<Option<Box<dyn SinkWriter>>>,
-}
-
-impl std::fmt::Debug for DeadLetters {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeadLetters")
-            .field("sink", &self.sink)
-            .finish_non_exhaustive()
-    }
-}
-
-impl DeadLetters {
-    pub(crate) fn new(sink: &str, writer: Box<dyn SinkWriter>) -> Self {
-        Self {
-            sink: sink.to_string(),
-            writer: Mutex::new(Some(writer)),
-        }
-    }
-
-    pub(crate) fn sink(&self) -> &str {
-        &self.sink
-    }
-
-    /// Returns the columns of a sink of dead letters: when, which table, which key, and the row
-    /// as JSON.
-    pub(crate) fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![
-            Field::new(
-                "missed_at",
-                DataType::Timestamp(TimeUnit::Microsecond, None),
-                false,
-            ),
-            Field::new("table_name", DataType::Utf8, false),
-            Field::new("table_key", DataType::Utf8, false),
-            Field::new("stream_row", DataType::Utf8, false),
-        ]))
-    }
-
-    /// Appends rows with their keys, as texts.
-    pub(super) fn write(&self, table: &str, keys: Vec<String>, rows: Vec<String>) -> Result<()> {
-        let count = keys.len();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(TimestampMicrosecondArray::from(vec![now_us(); count])),
-            Arc::new(StringArray::from(vec![table; count])),
-            Arc::new(StringArray::from(keys)),
-            Arc::new(StringArray::from(rows)),
-        ];
-        let batch = RecordBatch::try_new(Self::schema(), columns)?;
-        match &mut *self.writer.lock() {
-            Some(writer) => writer.write(&batch),
-            None => Err(Error::internal("a dead letter after the end of the run")),
-        }
-    }
-
-    /// Ends the sink and publishes it.
-    pub(crate) fn commit(&self) -> Result<SinkSummary> {
-        match self.writer.lock().take() {
-            Some(writer) => writer.commit(),
-            None => Err(Error::internal("a sink of dead letters is ended twice")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int64Array;
+    use arrow::array::{Int64Array, StringArray};
 
     use super::*;
 
@@ -210,12 +193,12 @@ mod tests {
         let id: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None]));
         let name: ArrayRef = Arc::new(StringArray::from(vec!["a\nb", "c"]));
         assert_eq!(null_keys(&[Arc::clone(&id), Arc::clone(&name)]), 1);
-        let keys = key_texts(
-            &["id".into(), "name".into()],
-            &[Arc::clone(&id), Arc::clone(&name)],
-        )
-        .unwrap();
+        let both = [Arc::clone(&id), Arc::clone(&name)];
+        let keys = key_texts(&["id".into(), "name".into()], false, &both).unwrap();
         assert_eq!(keys[1], "id = NULL, name = c");
+        let keys = key_texts(&["name".into()], true, &[Arc::clone(&name), Arc::clone(&id)]).unwrap();
+        assert_eq!(keys[1], "name = c as of NULL");
+        assert_eq!(key_texts(&[], true, &[Arc::clone(&id)]).unwrap()[0], "as of 7");
         let rows = RecordBatch::try_from_iter([("id", id), ("name", name)]).unwrap();
         assert_eq!(
             row_texts(&rows).unwrap(),

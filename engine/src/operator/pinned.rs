@@ -35,8 +35,6 @@ pub(crate) struct PinnedTables {
     /// Probe rows seen and rows given out.
     pub(crate) rows_in: AtomicU64,
     pub(crate) rows_out: AtomicU64,
-    /// Probe rows older than the history they asked for, counted once an arm.
-    pub(crate) rows_too_old: AtomicU64,
 }
 
 impl PinnedTables {
@@ -50,7 +48,6 @@ impl PinnedTables {
             visited,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
-            rows_too_old: AtomicU64::new(0),
         }
     }
 
@@ -58,6 +55,11 @@ impl PinnedTables {
     /// this it is done in the midst of a run, once that has shown to be long.
     pub(crate) fn interleave(&self) -> Result<()> {
         self.arms.iter().try_for_each(|arm| arm.interleave())
+    }
+
+    /// Returns the versions, in the order of the arms.
+    pub(crate) fn versions(&self) -> Vec<u64> {
+        self.arms.iter().map(|arm| arm.snapshot.version()).collect()
     }
 
     /// Says whether a table that changes in place is among them.
@@ -90,7 +92,6 @@ impl PinnedTables {
             visited: None,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
-            rows_too_old: AtomicU64::new(0),
         }
     }
 }

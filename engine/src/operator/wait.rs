@@ -11,6 +11,10 @@
 //! Parked rows are looked at when a table has changed, before the next batch is: so the rows of
 //! one key leave in the order in which they came. A row whose key is NULL does not wait: it can
 //! match nothing. Nor does one that only a further condition of the join rejects.
+//!
+//! In an as-of or temporal join a row waits while its key has no row at all, of whatever time. One
+//! whose key has rows, but none at its time, has missed: a row that comes late may answer it or not,
+//! and nobody could say how long to wait. Nor does a row wait that is older than the table's history.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +23,10 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use fletching_kernels::{NO_ROW, StarRows, gather_batch};
-use fletching_planner::MissPolicy;
 
+use super::as_of::too_old;
 use super::lookup_join::{ArmSpec, LookupJoin, evaluate_all};
+use super::miss::{counted_nulls, union_nulls};
 use super::pinned::PinnedTables;
 use crate::error::Result;
 
@@ -32,9 +37,23 @@ pub(crate) struct Parking {
     rows: usize,
     rows_max: usize,
     wait: Duration,
+    /// The versions of the tables that all parked rows were looked up in.
+    seen: Vec<u64>,
+    undo: Option<Undo>,
 }
 
+/// What was parked when a call began that may fail.
 #[derive(Debug)]
+struct Undo {
+    /// How many batches, and rows.
+    batches: usize,
+    rows: usize,
+    seen: Vec<u64>,
+    /// The batches themselves, once one of them is touched.
+    touched: Option<VecDeque<Parked>>,
+}
+
+#[derive(Debug, Clone)]
 struct Parked {
     rows: RecordBatch,
     until: Instant,
@@ -51,7 +70,41 @@ impl Parking {
             rows: 0,
             rows_max,
             wait,
+            seen: Vec::new(),
+            undo: None,
         })
+    }
+
+    /// Returns how many rows are parked.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Begins what can be undone.
+    pub(crate) fn begin(&mut self) {
+        self.undo = Some(Undo {
+            batches: self.parked.len(),
+            rows: self.rows,
+            seen: self.seen.clone(),
+            touched: None,
+        });
+    }
+
+    /// Keeps what was done since the beginning.
+    pub(crate) fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Puts back what was parked at the beginning, and nothing else.
+    pub(crate) fn undo(&mut self) {
+        let Some(undo) = self.undo.take() else {
+            return;
+        };
+        match undo.touched {
+            Some(parked) => self.parked = parked,
+            None => self.parked.truncate(undo.batches),
+        }
+        (self.rows, self.seen) = (undo.rows, undo.seen);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -95,15 +148,35 @@ impl Parking {
         Ok(released)
     }
 
+    /// Looks parked rows up again and lets go of all that are left.
+    pub(crate) fn release_all(
+        &mut self,
+        join: &LookupJoin,
+        pinned: &PinnedTables,
+        now: Instant,
+    ) -> Result<Vec<RecordBatch>> {
+        // As much later, the time of whatever is parked now is over.
+        self.release(join, pinned, now + self.wait)
+    }
+
     /// Looks parked rows up again, if a table has changed, and lets those go that have waited long
     /// enough. Oldest first.
     pub(crate) fn release(
         &mut self,
         join: &LookupJoin,
         pinned: &PinnedTables,
-        is_changed: bool,
         now: Instant,
     ) -> Result<Vec<RecordBatch>> {
+        let versions = pinned.versions();
+        let is_changed = self.seen != versions;
+        self.seen = versions;
+        let is_due = self.parked.front().is_some_and(|oldest| oldest.until <= now);
+        if self.parked.is_empty() || !is_changed && !is_due {
+            return Ok(Vec::new());
+        }
+        if let Some(undo) = self.undo.as_mut().filter(|undo| undo.touched.is_none()) {
+            undo.touched = Some(self.parked.iter().take(undo.batches).cloned().collect());
+        }
         let mut out = Vec::new();
         for mut parked in std::mem::take(&mut self.parked) {
             let before = parked.rows.num_rows();
@@ -148,8 +221,7 @@ fn expire(join: &LookupJoin, pinned: &PinnedTables, rows: RecordBatch) -> Result
 }
 
 fn waiting_arms(join: &LookupJoin) -> impl Iterator<Item = (usize, &ArmSpec)> + Clone {
-    let waits = |arm: &ArmSpec| arm.miss.on_miss.map(|on_miss| on_miss.policy) == Some(MissPolicy::Wait);
-    join.arms().iter().enumerate().filter(move |(_, arm)| waits(arm))
+    join.arms().iter().enumerate().filter(|(_, arm)| arm.lets_wait())
 }
 
 /// Says of each row whether a table that waits lacks its key.
@@ -164,15 +236,23 @@ fn missing_in(
     let keys = evaluate_all(&arm.probe_keys, batch.num_rows(), |column| {
         join.star_column(pinned, batch, &identity, column)
     })?;
-    let mut heads = Vec::new();
     let table = &pinned.arms[at];
-    table
-        .finder()?
-        .locate(&table.in_order(keys.clone()), &mut heads)?;
-    let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
-    let is_missing =
-        |(row, head): (usize, &u32)| *head == NO_ROW && nulls.iter().all(|nulls| nulls.is_valid(row));
-    Ok(heads.iter().enumerate().map(is_missing).collect())
+    let keys = table.in_order(keys);
+    let valid = union_nulls(counted_nulls(arm, &keys));
+    let is_valid = |row: usize| valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+    if let (Some((index, _)), [keys_alone @ .., _]) = (table.as_of(), keys.as_slice()) {
+        let has_rows = index.has_rows(keys_alone, batch.num_rows())?;
+        let too_old = too_old(arm, table, &keys)?;
+        let is_past = |row: usize| too_old.as_ref().is_some_and(|too_old| too_old.value(row));
+        let rows = 0..batch.num_rows();
+        return Ok(rows
+            .map(|row| !has_rows.value(row) && is_valid(row) && !is_past(row))
+            .collect());
+    }
+    let mut heads = Vec::new();
+    table.finder()?.locate(&keys, &mut heads)?;
+    let rows = heads.iter().enumerate();
+    Ok(rows.map(|(row, head)| *head == NO_ROW && is_valid(row)).collect())
 }
 
 /// Splits a batch into rows whose keys are there, or never will be, and rows that miss one.

@@ -10,10 +10,11 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use parking_lot::RwLock;
 
+use super::call::{Call, Parkings};
 use super::condition::Condition;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, LookupJoinExec};
-use crate::operator::{LookupJoin, PinnedTables};
+use crate::operator::{Letters, LookupJoin, Parking, PinnedTables};
 
 /// Steps from the input to the result.
 pub(super) struct Chain(Vec<Step>);
@@ -25,11 +26,22 @@ impl Chain {
         Ok(chain(plan, &mut steps)?.then_some(Self(steps)))
     }
 
-    /// Runs every step over one batch. What comes out has rows, or is nothing.
-    pub(super) fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+    /// Makes room for the rows that the steps let wait; nothing where none does.
+    pub(super) fn parkings(&self) -> Option<Parkings> {
+        let parking = |step: &Step| match step {
+            Step::Lookup(join, _) => Parking::of_join(join),
+            _ => None,
+        };
+        let parkings: Parkings = self.0.iter().map(parking).collect();
+        parkings.iter().any(Option::is_some).then_some(parkings)
+    }
+
+    /// Runs every step over one batch. What comes out has rows, or is nothing; rows that have waited
+    /// come before those of the batch.
+    pub(super) fn run(&self, batch: RecordBatch, call: &mut Call<'_>) -> Result<Vec<RecordBatch>> {
         let mut batches = vec![batch];
-        for step in &self.0 {
-            batches = step.run(batches)?;
+        for (at, step) in self.0.iter().enumerate() {
+            batches = step.run(batches, at, call)?;
             batches.retain(|batch| batch.num_rows() > 0);
         }
         Ok(batches)
@@ -91,13 +103,26 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
 }
 
 impl Step {
-    fn run(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    fn run(&self, mut batches: Vec<RecordBatch>, at: usize, call: &mut Call<'_>) -> Result<Vec<RecordBatch>> {
         match self {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
+                let (now, is_last) = (call.now, call.is_last);
+                if let Some(Some(parking)) = call.parkings.get_mut(at) {
+                    let mut ready = if is_last {
+                        parking.release_all(join, &pinned, now)?
+                    } else {
+                        parking.release(join, &pinned, now)?
+                    };
+                    for batch in &batches {
+                        ready.extend(parking.park(join, &pinned, batch, now)?);
+                    }
+                    batches = ready;
+                }
                 let mut joined = Vec::new();
                 for batch in &batches {
-                    join.join(&pinned, batch, ROWS_JOINED_MAX, &mut |batch| {
+                    let letters: Option<&dyn Letters> = Some(call.letters.as_ref());
+                    join.join(&pinned, batch, ROWS_JOINED_MAX, letters, &mut |batch| {
                         joined.push(batch);
                         Ok(())
                     })?;

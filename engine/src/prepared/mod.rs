@@ -3,9 +3,15 @@
 //! A query made of filters, projections and lookup joins becomes a chain of steps (`chain.rs`)
 //! that runs on the caller's thread without a scheduler. Any other query runs as a plan of
 //! DataFusion's, made once and given the batch at its leaf.
+//!
+//! Between calls a query may keep rows that wait for their keys (`waiting.rs`) and dead letters that
+//! are not published yet (`outbox.rs`).
 
+mod call;
 mod chain;
 mod condition;
+mod outbox;
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,15 +23,19 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use fletching_planner::{MissPolicy, RelationKind, Statement};
+use fletching_planner::{RelationKind, Statement};
+use parking_lot::Mutex;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
+use self::call::{Call, Parkings, Turn};
 use self::chain::Chain;
+use self::outbox::Outbox;
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, lookups_of};
 use crate::fit::fit;
-use crate::operator::{LookupCounts, LookupJoin};
-use crate::session::{Entry, Session, named, output_schema, relations_of};
+use crate::operator::{ArmSpec, CallLetters, LookupCounts, LookupJoin};
+use crate::session::{Entry, Session, context_with, letter_sinks, named, output_schema, relations_of};
 
 /// A query over one stream, ready to be called with batches of it, from many threads at once.
 ///
@@ -40,6 +50,10 @@ pub struct Prepared {
     empty: RecordBatch,
     kind: Kind,
     lookups: Vec<Arc<LookupJoin>>,
+    /// Rows that wait for their keys, where some may.
+    waiting: Option<Mutex<Parkings>>,
+    outbox: Outbox,
+    clock: Clock,
 }
 
 enum Kind {
@@ -121,10 +135,16 @@ impl Prepared {
         session.load_tables(&plan, &catalog)?;
         let physical = session.single_threaded_plan(&plan, &catalog)?;
         let lookups = lookups_of(&physical);
-        check_policies(&lookups)?;
-        let kind = match Chain::of_plan(&physical)? {
-            Some(chain) => Kind::Chain(chain),
-            None => Kind::Plan(physical),
+        let outbox = Outbox::new(letter_sinks(&physical, &catalog)?);
+        let (kind, waiting) = match Chain::of_plan(&physical)? {
+            Some(chain) => {
+                let waiting = chain.parkings().map(Mutex::new);
+                (Kind::Chain(chain), waiting)
+            }
+            None => {
+                check_nothing_waits(&lookups)?;
+                (Kind::Plan(physical), None)
+            }
         };
         let output = output_schema(&plan);
         Ok(Self {
@@ -135,6 +155,9 @@ impl Prepared {
             output,
             kind,
             lookups,
+            waiting,
+            outbox,
+            clock: Clock::default(),
         })
     }
 
@@ -159,15 +182,39 @@ impl Prepared {
     /// Columns are taken by name, in any order, and cast where their types differ from the
     /// stream's. Columns that the query passes through share their buffers with `batch`.
     ///
+    /// Where a table says `on_miss = 'wait'`, rows that lack their key stay behind, and come out
+    /// first in a later call: in the first one after their key has come, or after `miss.wait`, as
+    /// `miss.then` says; see also [`Prepared::release`]. Such calls take turns. Dead letters are
+    /// kept until [`Prepared::flush`].
+    ///
     /// # Errors
     /// Fails where a column is missing or of a type that cannot be cast, or a row cannot be
-    /// computed; then no row is given.
+    /// computed; then no row is given, none is parked or released, and no dead letter is kept: the
+    /// call can be made again. The counts of [`Prepared::lookup_counts`] have it all the same.
     pub fn enrich(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let batch = fit(batch, &self.input)?;
-        match &self.kind {
-            Kind::Chain(chain) => self.one(&chain.run(batch)?),
-            Kind::Plan(plan) => self.one(&self.run_plan(plan, vec![batch], Arc::default())?),
+        self.in_one_call(false, |call| match &self.kind {
+            Kind::Chain(chain) => self.one(&chain.run(batch, call)?),
+            Kind::Plan(plan) => self.one(&self.run_plan(plan, vec![batch], Arc::default(), call.letters)?),
+        })
+    }
+
+    /// Does a call's work, and keeps what it leaves behind if it goes well.
+    fn in_one_call<T>(&self, is_last: bool, work: impl FnOnce(&mut Call<'_>) -> Result<T>) -> Result<T> {
+        let letters = Arc::new(CallLetters::default());
+        let mut turn = self.waiting.as_ref().map(Turn::take);
+        let mut call = Call {
+            letters: &letters,
+            parkings: turn.as_mut().map_or(&mut [], Turn::parkings),
+            now: self.clock.now(),
+            is_last,
+        };
+        let done = work(&mut call)?;
+        self.outbox.put(letters.drain())?;
+        if let Some(turn) = turn {
+            turn.keep();
         }
+        Ok(done)
     }
 
     /// Runs the query over many batches as one input, on the session's threads, and returns its
@@ -195,25 +242,46 @@ impl Prepared {
     /// ```
     pub fn enrich_batches(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         let cancelled = self.session.cancel_flag();
-        let chain = match &self.kind {
-            Kind::Chain(chain) => chain,
+        self.in_one_call(false, |call| match &self.kind {
+            Kind::Chain(chain) => self.run_pieces(chain, batches, &cancelled, call),
             Kind::Plan(plan) => {
                 let fitted = batches.iter().map(|batch| fit(batch, &self.input));
-                return self.all(self.run_plan(plan, fitted.collect::<Result<_>>()?, cancelled)?);
+                self.all(self.run_plan(plan, fitted.collect::<Result<_>>()?, cancelled, call.letters)?)
             }
-        };
+        })
+    }
+
+    /// Runs a chain over many batches, on all threads where no row waits for another.
+    fn run_pieces(
+        &self,
+        chain: &Chain,
+        batches: &[RecordBatch],
+        cancelled: &AtomicBool,
+        call: &mut Call<'_>,
+    ) -> Result<Vec<RecordBatch>> {
         let pieces: Vec<RecordBatch> = batches.iter().flat_map(pieces).collect();
-        let run = |piece: &RecordBatch| {
+        let run = |piece: &RecordBatch, call: &mut Call<'_>| {
             if cancelled.load(Relaxed) {
                 return Err(Error::Cancelled);
             }
-            self.all(chain.run(fit(piece, &self.input)?)?)
+            self.all(chain.run(fit(piece, &self.input)?, call)?)
         };
-        if pieces.len() < 2 || self.session.thread_count() == 1 {
-            return Ok(pieces.iter().map(run).collect::<Result<Vec<_>>>()?.concat());
+        if pieces.len() < 2 || self.session.thread_count() == 1 || self.waiting.is_some() {
+            let enriched = pieces.iter().map(|piece| run(piece, call));
+            return Ok(enriched.collect::<Result<Vec<_>>>()?.concat());
         }
+        let (letters, now) = (call.letters, call.now);
+        let run_alone = |piece: &RecordBatch| {
+            let mut call = Call {
+                letters,
+                parkings: &mut [],
+                now,
+                is_last: false,
+            };
+            run(piece, &mut call)
+        };
         let pool = self.session.pool()?;
-        let enriched = pool.install(|| pieces.par_iter().map(run).collect::<Result<Vec<_>>>())?;
+        let enriched = pool.install(|| pieces.par_iter().map(run_alone).collect::<Result<Vec<_>>>())?;
         Ok(enriched.concat())
     }
 
@@ -239,6 +307,7 @@ impl Prepared {
         plan: &Arc<dyn ExecutionPlan>,
         batches: Vec<RecordBatch>,
         cancelled: Arc<AtomicBool>,
+        letters: &Arc<CallLetters>,
     ) -> Result<Vec<RecordBatch>> {
         let fresh = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(plan))?;
         let with_batches = fresh.transform_up(|plan| {
@@ -250,34 +319,28 @@ impl Prepared {
                 None => Transformed::no(plan),
             })
         })?;
-        let context = self.state.task_ctx();
+        let context = context_with(&self.state, Arc::clone(letters) as _);
         self.session
             .block_on(async move { Ok(collect(with_batches.data, context).await?) })
     }
 }
 
-/// Fails on policies that need a run which ends.
-fn check_policies(lookups: &[Arc<LookupJoin>]) -> Result<()> {
-    for arm in lookups.iter().flat_map(|join| join.arms()) {
-        let Some(on_miss) = arm.miss.on_miss else {
-            continue;
-        };
-        let needs_run =
-            on_miss.policy == MissPolicy::Wait || on_miss.settled() == Some(MissPolicy::DeadLetter);
-        if needs_run {
-            return Err(Error::Option {
-                subject: format!("table {}", arm.source),
-                message: format!(
-                    "on_miss = '{on_miss}' needs a run that ends, which a prepared query is not"
-                ),
-                hint: Some(
-                    "say /*+ ON_MISS(alias, 'null') */ in the query, and look for NULLs or _matched".into(),
-                ),
-                location: None,
-            });
-        }
+/// Fails where rows are to wait in a query whose every call has an answer of its own.
+fn check_nothing_waits(lookups: &[Arc<LookupJoin>]) -> Result<()> {
+    let mut arms = lookups.iter().flat_map(|join| join.arms());
+    match arms.find(|arm: &&ArmSpec| arm.lets_wait()) {
+        None => Ok(()),
+        Some(arm) => Err(Error::Option {
+            subject: format!("table {}", arm.source),
+            message: "on_miss = 'wait' keeps rows for a later call, and this prepared query does more than filter, \
+                      compute and look up: each call is answered from its own rows alone"
+                .into(),
+            hint: Some(
+                "prepare the lookups alone and group what comes of them, or say /*+ ON_MISS(alias, 'null') */".into(),
+            ),
+            location: None,
+        }),
     }
-    Ok(())
 }
 
 /// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.

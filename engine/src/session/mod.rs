@@ -25,6 +25,7 @@ use fletching_planner::{ParsedStatement, Planned, Planner, RelationKind, Warning
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Runtime;
 
+pub(crate) use dead_letters::{context_with, letter_sinks};
 pub(crate) use progress::ProgressBoard;
 pub use progress::{Activity, ActivityKind, ActivityState};
 pub(crate) use registry::{Entry, Registry, StatementCatalog, StreamEntry};

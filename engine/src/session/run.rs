@@ -36,7 +36,7 @@ impl Session {
         let letters = self.open_letters(&physical, catalog)?;
         let schema = output_schema(plan);
         let inner = Arc::clone(&self.inner);
-        let context = catalog.state.task_ctx();
+        let context = letters.context(&catalog.state);
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         let pump = {
             let schema = Arc::clone(&schema);
@@ -76,7 +76,7 @@ impl Session {
         let letters = self.open_letters(&physical, catalog)?;
         letters.check_apart(target)?;
         let schema = output_schema(plan);
-        let context = catalog.state.task_ctx();
+        let context = letters.context(&catalog.state);
         let cancelled = Arc::clone(&catalog.cancelled);
         let pool = self.pool()?;
         let work = async move {
@@ -231,7 +231,7 @@ async fn pump(
     plan: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
     schema: SchemaRef,
-    letters: OpenLetters,
+    letters: Arc<OpenLetters>,
     sender: &mpsc::Sender<Result<RecordBatch>>,
 ) {
     let mut rows = match execute_stream(plan, context) {

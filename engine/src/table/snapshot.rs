@@ -94,6 +94,11 @@ impl KeySpec {
         self.expressions.iter().map(name).collect()
     }
 
+    /// Says whether NULL matches NULL.
+    pub(crate) fn null_equals_null(&self) -> bool {
+        self.label.null_equals_null
+    }
+
     /// Makes the key of a table's own columns.
     pub(crate) fn of_columns(schema: &Schema, columns: &[usize]) -> Self {
         let column = |&at: &usize| {

@@ -37,7 +37,7 @@ pub(super) struct Sorted<T> {
 pub(super) struct Spans {
     /// The first position of each group, and the end of the last.
     pub(super) starts: Vec<u32>,
-    hints: Vec<AtomicU32>,
+    pub(super) hints: Vec<AtomicU32>,
 }
 
 impl Spans {
@@ -214,7 +214,7 @@ impl<T: Time> Search<'_, T> {
 
 /// Returns the last of the positions at the same time as `at`.
 #[inline(always)]
-fn last_of_run<T: Time>(times: &[T], at: u32, end: u32) -> u32 {
+pub(super) fn last_of_run<T: Time>(times: &[T], at: u32, end: u32) -> u32 {
     let time = times[at as usize];
     let next = at + 1;
     if next == end || times[next as usize] != time {
@@ -238,7 +238,13 @@ fn nearer<T: Time>(cursor: &Cursor<T>, time: T) -> (RowId, T) {
 /// Returns the first position of a span whose time does not pass `is_before`, or its end; all
 /// times that pass come before those that do not. Starts at `at`, wherever that is.
 #[inline(always)]
-fn gallop<T: Copy>(times: &[T], start: u32, end: u32, at: u32, is_before: impl Fn(T) -> bool) -> u32 {
+pub(super) fn gallop<T: Copy>(
+    times: &[T],
+    start: u32,
+    end: u32,
+    at: u32,
+    is_before: impl Fn(T) -> bool,
+) -> u32 {
     let at = at.clamp(start, end);
     let mut step = 1;
     let (mut low, mut high);

@@ -88,25 +88,41 @@ impl StarFinder<'_> {
     }
 }
 
-/// The groups of an as-of arm's keys, for the arms after it that look the same keys up in the
-/// same index: several conditions on one table then look its keys up once.
+/// What is known of as-of arms before they are reached: rows that an earlier one's walk has found
+/// for them too, and the groups of its keys, where only the times differ.
 #[derive(Default)]
-pub(super) struct KnownGroups<'a> {
+pub(super) struct KnownHeads<'a> {
+    /// Of an index and keys the groups.
     last: Option<(&'a AsOfIndex, Vec<ArrayRef>)>,
     groups: Vec<RowId>,
+    /// Of the arms to come the heads, the last one's first.
+    found: Vec<Vec<RowId>>,
 }
 
-impl<'a> KnownGroups<'a> {
-    /// Locates as [`StarFinder::locate`] does; `later` are the arms that may ask the same again.
+impl<'a> KnownHeads<'a> {
+    /// Forgets what was found for the rows so far: they are others now.
+    pub(super) fn forget(&mut self) {
+        self.found.clear();
+    }
+
+    /// Returns the heads of the arm that is reached now, where they are known.
+    pub(super) fn take(&mut self) -> Option<Vec<RowId>> {
+        self.found.pop()
+    }
+
+    /// Locates as [`StarFinder::locate`] does, and for the same rows by the conditions of the arms
+    /// after it that `alike` gives. `later` are the arms that may ask for the same keys again.
     pub(super) fn locate(
         &mut self,
         finder: StarFinder<'a>,
         keys: &[ArrayRef],
+        alike: &[AsOfCondition],
         later: &[StarArm<'a>],
-        heads: &mut Vec<RowId>,
-    ) -> Result<(), KernelError> {
+    ) -> Result<Vec<RowId>, KernelError> {
+        let mut heads = Vec::new();
         let (StarFinder::AsOf(index, condition), [keys @ .., time]) = (finder, keys) else {
-            return finder.locate(keys, heads);
+            finder.locate(keys, &mut heads)?;
+            return Ok(heads);
         };
         let are_same = |known: &[ArrayRef]| {
             let mut pairs = known.iter().zip(keys);
@@ -116,17 +132,25 @@ impl<'a> KnownGroups<'a> {
             std::ptr::eq(*of, index) && are_same(known) && self.groups.len() == time.len()
         };
         if self.last.as_ref().is_some_and(is_known) {
-            heads.clear();
             heads.extend_from_slice(&self.groups);
         } else {
-            index.locate_groups(keys, time, heads)?;
+            index.locate_groups(keys, time.len(), &mut heads)?;
             self.last = None;
             let is_wanted = |arm: &StarArm<'_>| matches!(arm.finder, StarFinder::AsOf(other, _) if std::ptr::eq(other, index));
-            if later.iter().any(is_wanted) {
-                self.groups.clone_from(heads);
+            if later.iter().skip(alike.len()).any(is_wanted) {
+                self.groups.clone_from(&heads);
                 self.last = Some((index, keys.to_vec()));
             }
         }
-        index.locate_in_groups(time, &condition, heads)
+        if alike.is_empty() {
+            index.locate_in_groups(time, &condition, &mut heads)?;
+            return Ok(heads);
+        }
+        let conditions: Vec<_> = std::iter::once(condition).chain(alike.iter().copied()).collect();
+        let mut found = index.locate_each_in_groups(time, &conditions, &heads)?;
+        found.reverse();
+        let own = found.pop().unwrap_or_default();
+        self.found = found;
+        Ok(own)
     }
 }

@@ -113,6 +113,14 @@ pub trait StarProbe {
     /// Whatever stands against computing them; it ends the join.
     fn keys(&mut self, arm: usize, rows: &StarRows) -> Result<Vec<ArrayRef>, Self::Error>;
 
+    /// Says whether an arm joins by the very keys, and the time, of an earlier one: computed by the
+    /// same expressions, so that for the same rows they are the same values. As-of arms that share an
+    /// index are then located in one walk.
+    fn shares_keys(&self, arm: usize, with: usize) -> bool {
+        let _ = (arm, with);
+        false
+    }
+
     /// Says whether an arm has a residual condition.
     fn has_residual(&self, arm: usize) -> bool;
 

@@ -2,9 +2,11 @@
 
 use arrow_array::BooleanArray;
 
-use super::finder::KnownGroups;
+use super::finder::KnownHeads;
 use super::{StarArm, StarFinder, StarKind, StarProbe, StarRows};
-use crate::{JoinKind, JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs};
+use crate::{
+    AsOfCondition, JoinKind, JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs,
+};
 
 /// Joins every probe row with all arms and hands the joined rows to `emit`.
 ///
@@ -118,7 +120,7 @@ pub fn star_join_from<P: StarProbe>(
         probe,
         limit: limit.max(1),
         emit,
-        known: KnownGroups::default(),
+        known: KnownHeads::default(),
     }
     .descend(0, start)
 }
@@ -128,7 +130,7 @@ struct Walk<'a, 'e, P: StarProbe> {
     probe: &'a mut P,
     limit: usize,
     emit: &'a mut (dyn FnMut(StarRows) -> Result<(), P::Error> + 'e),
-    known: KnownGroups<'a>,
+    known: KnownHeads<'a>,
 }
 
 impl<P: StarProbe> Walk<'_, '_, P> {
@@ -143,9 +145,14 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                 return (self.emit)(rows);
             };
             let keys = self.probe.keys(arm, &rows)?;
-            let mut heads = Vec::new();
-            let later = self.arms.get(arm + 1..).unwrap_or_default();
-            self.known.locate(finder, &keys, later, &mut heads)?;
+            let heads = match self.known.take() {
+                Some(heads) => heads,
+                None => {
+                    let later = self.arms.get(arm + 1..).unwrap_or_default();
+                    let alike = self.alike(arm);
+                    self.known.locate(finder, &keys, &alike, later)?
+                }
+            };
             drop(keys);
             if heads.len() != rows.len {
                 return Err(KernelError::LengthMismatch {
@@ -170,9 +177,34 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                     self.probe.missed(arm, &rows, &missed)?;
                 }
             }
-            narrow_to_heads(&mut rows, heads, kind);
+            if narrow_to_heads(&mut rows, heads, kind) {
+                self.known.forget();
+            }
             arm += 1;
         }
+    }
+
+    /// Returns the conditions of the arms right after one that ask the same index for the same keys
+    /// and times, as long as nothing but a missing row can come between.
+    fn alike(&self, arm: usize) -> Vec<AsOfCondition> {
+        let mut conditions = Vec::new();
+        let Some(StarFinder::AsOf(index, _)) = self.arms.get(arm).map(|arm| arm.finder) else {
+            return conditions;
+        };
+        for (at, next) in self.arms.iter().enumerate().skip(arm + 1) {
+            if !self.arms[at - 1].kind.emits_build() || self.probe.has_residual(at - 1) {
+                break;
+            }
+            match next.finder {
+                StarFinder::AsOf(other, condition)
+                    if std::ptr::eq(other, index) && self.probe.shares_keys(at, arm) =>
+                {
+                    conditions.push(condition);
+                }
+                _ => break,
+            }
+        }
+        conditions
     }
 
     /// Joins one arm a chunk at a time, and runs each chunk through the arms after it.
@@ -183,6 +215,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
         heads: &[RowId],
         index: &impl RowChains,
     ) -> Result<(), P::Error> {
+        self.known.forget();
         let kind = self.arms[arm].kind;
         let has_residual = self.probe.has_residual(arm);
         let is_watched = kind.emits_build() && self.probe.watches(arm);
@@ -241,8 +274,9 @@ impl<P: StarProbe> Walk<'_, '_, P> {
     }
 }
 
-/// Joins an arm without residual whose heads say everything.
-fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) {
+/// Joins an arm without residual whose heads say everything; says whether some rows are gone.
+fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) -> bool {
+    let before = rows.len;
     let missing = heads.iter().filter(|head| **head == NO_ROW).count();
     match kind {
         StarKind::Left => rows.push_arm(heads),
@@ -260,6 +294,7 @@ fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) {
             rows.narrow(positions_where(&heads, |head| head == NO_ROW), Vec::new());
         }
     }
+    rows.len < before
 }
 
 /// Returns the positions whose head passes, ascending.

@@ -233,7 +233,7 @@ impl Case {
         (nulls_match || key.iter().all(Option::is_some)).then_some(key)
     }
 
-    fn expected(&self) -> Vec<RowId> {
+    fn expected(&self, condition: (AsOfOp, Option<u64>)) -> Vec<RowId> {
         let fold = |(key, tick): &(Vec<Code>, Tick)| Some((self.key(key)?, self.time_type.fold(*tick)?));
         let build: Vec<_> = self.build.iter().map(fold).collect();
         let find = |probe: &(Vec<Code>, Tick)| {
@@ -244,7 +244,7 @@ impl Case {
                 Some((other, tick)) if *other == key => Some((row, *tick)),
                 _ => None,
             });
-            pick(same, time, self.condition)
+            pick(same, time, condition)
         };
         self.probe.iter().map(find).collect()
     }
@@ -262,7 +262,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
     let condition = AsOfCondition { op, tolerance };
     let probe = case.keys(&case.probe_encodings, &case.probe);
     let time = times(case.time_type, &case.probe);
-    let expected = case.expected();
+    let expected = case.expected(case.condition);
     let mut heads = vec![5; 3];
     // A second time: where the first left its cursors changes nothing.
     for _ in 0..2 {
@@ -283,6 +283,42 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
                 .unwrap();
             prop_assert_eq!(&heads, &expected[from..to]);
         }
+    }
+    check_together(case, &index, &probe, &time)
+}
+
+/// All conditions in one walk find what each finds alone.
+fn check_together(
+    case: &Case,
+    index: &AsOfIndex,
+    probe: &[ArrayRef],
+    time: &ArrayRef,
+) -> Result<(), TestCaseError> {
+    use AsOfOp::{After, AtOrAfter, AtOrBefore, Before, Nearest};
+    let asked: Vec<_> = [Before, Nearest, AtOrAfter, AtOrBefore, After]
+        .into_iter()
+        .flat_map(|op| [(op, None), (op, case.condition.1)])
+        .take(1 + case.cut.index(10))
+        .collect();
+    let conditions: Vec<_> = asked
+        .iter()
+        .map(|(op, tolerance)| AsOfCondition {
+            op: *op,
+            tolerance: tolerance.map(|ticks| case.time_type.tolerance(ticks)),
+        })
+        .collect();
+    let expected: Vec<_> = asked.iter().map(|asked| case.expected(*asked)).collect();
+    for _ in 0..2 {
+        prop_assert_eq!(&index.locate_each(probe, time, &conditions).unwrap(), &expected);
+    }
+    // Fewer rows than keys.
+    let few = case.probe.len().min(2);
+    let piece: Vec<ArrayRef> = probe.iter().map(|column| column.slice(0, few)).collect();
+    let found = index
+        .locate_each(&piece, &time.slice(0, few), &conditions)
+        .unwrap();
+    for (found, expected) in found.iter().zip(&expected) {
+        prop_assert_eq!(&found[..], &expected[..few]);
     }
     Ok(())
 }

@@ -25,6 +25,8 @@ struct Arm {
     /// A column of this table that the next arm may use as its key.
     link: Vec<Option<i32>>,
     as_of: Option<AsOf>,
+    /// The arm whose table, keys and times these are too.
+    same_as: Option<usize>,
 }
 
 /// What makes an arm an as-of arm.
@@ -38,7 +40,7 @@ struct AsOf {
 /// The index of an arm's table.
 enum Index {
     Key(Box<KeyIndex>),
-    AsOf(Box<AsOfIndex>, AsOfCondition),
+    AsOf(Arc<AsOfIndex>, AsOfCondition),
 }
 
 impl Index {
@@ -55,9 +57,23 @@ impl Index {
             tolerance: tolerance.map(|ticks| AsOfTolerance::whole(ticks.into())),
         };
         Self::AsOf(
-            Box::new(AsOfIndex::build(&[keys], &times, &BuildOptions::default()).unwrap()),
+            Arc::new(AsOfIndex::build(&[keys], &times, &BuildOptions::default()).unwrap()),
             condition,
         )
+    }
+
+    /// Builds the index of each table once.
+    fn of_all(arms: &[Arm]) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for arm in arms {
+            let mut index = Self::of(arm);
+            let known = arm.same_as.map(|at| &all[at]);
+            if let (Some(Self::AsOf(known, _)), Self::AsOf(own, _)) = (known, &mut index) {
+                *own = Arc::clone(known);
+            }
+            all.push(index);
+        }
+        all
     }
 
     fn finder(&self) -> StarFinder<'_> {
@@ -106,8 +122,41 @@ fn arm() -> impl Strategy<Value = Arm> {
                 probe_keys,
                 link,
                 as_of,
+                same_as: None,
             },
         )
+}
+
+/// Arms of which some look the same table up by the same keys and times, by other conditions.
+fn alike_arms() -> impl Strategy<Value = Vec<Arm>> {
+    use StarKind::{Inner, Left, LeftSemi};
+    let variant = (
+        prop::sample::select(vec![Inner, Left, Left, Left, LeftSemi]),
+        prop::bool::weighted(0.15),
+        any::<bool>(),
+        condition(),
+        prop::option::weighted(0.15, arm()),
+    );
+    (arm(), as_of(), prop::collection::vec(variant, 2..6)).prop_map(|(base, times, variants)| {
+        let mut arms: Vec<Arm> = Vec::new();
+        let mut first = None;
+        for (kind, has_residual, is_watched, condition, other) in variants {
+            arms.extend(other);
+            let times = times.clone();
+            let arm = Arm {
+                kind,
+                has_residual,
+                is_watched,
+                is_snowflake: false,
+                as_of: Some(AsOf { condition, ..times }),
+                same_as: first,
+                ..base.clone()
+            };
+            first = first.or(Some(arms.len()));
+            arms.push(arm);
+        }
+        arms
+    })
 }
 
 /// Judges by what both the kernel and the oracle know.
@@ -156,6 +205,11 @@ impl StarProbe for Probe<'_> {
             keys.push(gather(&times, &positions(rows))?);
         }
         Ok(keys)
+    }
+
+    fn shares_keys(&self, arm: usize, with: usize) -> bool {
+        let first = |arm: usize| self.arms[arm].same_as.unwrap_or(arm);
+        first(arm) == first(with)
     }
 
     fn has_residual(&self, arm: usize) -> bool {
@@ -243,7 +297,7 @@ fn nested_loops(
 }
 
 fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), TestCaseError> {
-    let tables: Vec<Index> = arms.iter().map(Index::of).collect();
+    let tables = Index::of_all(arms);
     let star: Vec<StarArm<'_>> = tables
         .iter()
         .zip(arms)
@@ -303,6 +357,18 @@ proptest! {
     ) {
         check(&arms, limit, selection)?;
     }
+
+    #[test]
+    fn arms_that_share_keys_join_as_nested_loops_do(
+        arms in alike_arms(),
+        limit in prop::sample::select(vec![1, 7, 8192]),
+        selection in prop::option::weighted(
+            0.3,
+            prop::collection::vec(0..PROBE_ROWS as u32, 0..PROBE_ROWS),
+        ),
+    ) {
+        check(&arms, limit, selection)?;
+    }
 }
 
 #[test]
@@ -316,6 +382,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
         probe_keys: vec![Some(3); PROBE_ROWS],
         link: Vec::new(),
         as_of: None,
+        same_as: None,
     };
     let arms = [arm(StarKind::Inner), arm(StarKind::Left), arm(StarKind::LeftSemi)];
     let keys: ArrayRef = Arc::new(Int32Array::from_iter_values(0..25));

@@ -443,7 +443,7 @@ fn rows_without_history_are_counted() {
     );
     assert_eq!(session.table("r").unwrap().rows_too_old(), 2);
     let text = plan(&session, &format!("EXPLAIN ANALYZE {sql}"));
-    assert!(text.contains("rows_too_old=2"), "{text}");
+    assert!(text.contains("r.older_than_retention=2"), "{text}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
 mod as_of_joins;
+mod as_of_misses;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
@@ -14,6 +15,7 @@ mod many_rows;
 mod misses;
 mod nested_loop;
 mod prepared_joins;
+mod prepared_misses;
 mod pushed_batches;
 mod random_queries;
 mod readiness;

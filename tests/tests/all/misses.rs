@@ -230,25 +230,6 @@ fn a_miss_that_is_an_error_names_table_key_and_row() {
 }
 
 #[test]
-fn a_prepared_query_refuses_what_needs_a_run() {
-    for options in [
-        "on_miss = 'dead_letter', miss.dead_letter = 'nowhere'",
-        "on_miss = 'wait'",
-    ] {
-        let session = desk(options);
-        let error = session
-            .prepare("SELECT s.id, t.v FROM s JOIN t ON s.k = t.k")
-            .unwrap_err();
-        assert!(error.to_string().contains("needs a run that ends"), "{error}");
-        assert!(
-            session
-                .prepare("SELECT /*+ ON_MISS(t, 'null') */ s.id, t.v FROM s JOIN t ON s.k = t.k")
-                .is_ok()
-        );
-    }
-}
-
-#[test]
 fn explain_shows_policies_and_counts() {
     let session = desk("on_miss = 'null'");
     let rows = batch(vec![
