@@ -15,6 +15,7 @@ mod as_of;
 mod catalog;
 mod change;
 mod checked;
+mod continuous;
 mod create;
 mod dialect;
 mod error;
@@ -32,6 +33,7 @@ mod rewrite;
 mod slice;
 mod statement;
 mod warnings;
+mod watermark;
 
 pub use catalog::{Catalog, Relation, Versions, ViewSource};
 pub use error::{Location, SqlError, SqlErrorKind, Warning, WarningKind};
@@ -42,6 +44,7 @@ pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
 pub use provenance::Provenance;
 pub use rewrite::plain_name;
+pub use watermark::Watermark;
 pub use statement::{
     ChangeKind, CreateRelation, Planned, RelationKind, ShowKind, Statement, TableChange, WithOption,
 };

@@ -25,6 +25,39 @@ impl Chain {
         Ok(chain(plan, &mut steps)?.then_some(Self(steps)))
     }
 
+    /// Pins the tables of every lookup at their current versions: one for each step, none where a
+    /// step has no tables.
+    pub(super) fn pin(&self) -> Result<ChainPins> {
+        let pin = |step: &Step| match step {
+            Step::Lookup(join, kept) => current(join, kept).map(Some),
+            _ => Ok(None),
+        };
+        Ok(ChainPins(self.0.iter().map(pin).collect::<Result<_>>()?))
+    }
+
+    /// Lets go of versions that were pinned.
+    pub(super) fn release(&self, pins: ChainPins) {
+        drop(pins);
+        for step in &self.0 {
+            if let Step::Lookup(_, kept) = step {
+                release(kept);
+            }
+        }
+    }
+
+    /// Runs every step over one batch, with tables as they were pinned.
+    pub(super) fn run_pinned(&self, batch: RecordBatch, pins: &ChainPins) -> Result<Vec<RecordBatch>> {
+        let mut batches = vec![batch];
+        for (step, pinned) in self.0.iter().zip(&pins.0) {
+            batches = match (step, pinned) {
+                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches)?,
+                _ => step.run(batches)?,
+            };
+            batches.retain(|batch| batch.num_rows() > 0);
+        }
+        Ok(batches)
+    }
+
     /// Runs every step over one batch. What comes out has rows, or is nothing.
     pub(super) fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let mut batches = vec![batch];
@@ -35,6 +68,9 @@ impl Chain {
         Ok(batches)
     }
 }
+
+/// The versions of tables that a run of many batches reads, a step each.
+pub(crate) struct ChainPins(Vec<Option<Arc<PinnedTables>>>);
 
 enum Step {
     /// Keeps some columns.
@@ -95,13 +131,7 @@ impl Step {
         match self {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
-                let mut joined = Vec::new();
-                for batch in &batches {
-                    join.join(&pinned, batch, ROWS_JOINED_MAX, &mut |batch| {
-                        joined.push(batch);
-                        Ok(())
-                    })?;
-                }
+                let joined = look_up(join, &pinned, &batches)?;
                 drop(pinned);
                 release(kept);
                 Ok(joined)
@@ -137,6 +167,17 @@ impl Step {
 
 /// Rows that a join may hand over at once: all of them, but for joins that multiply beyond it.
 const ROWS_JOINED_MAX: usize = 1 << 24;
+
+fn look_up(join: &LookupJoin, pinned: &PinnedTables, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    let mut joined = Vec::new();
+    for batch in batches {
+        join.join(pinned, batch, ROWS_JOINED_MAX, &mut |batch| {
+            joined.push(batch);
+            Ok(())
+        })?;
+    }
+    Ok(joined)
+}
 
 /// Returns the tables' current versions, pinned anew where one has changed.
 fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<PinnedTables>> {

@@ -6,6 +6,7 @@
 
 mod chain;
 mod condition;
+mod epoch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,16 +17,18 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use fletching_planner::{MissPolicy, RelationKind, Statement};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::chain::Chain;
+pub(crate) use self::chain::ChainPins;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, lookups_of};
 use crate::fit::fit;
 use crate::operator::{LookupCounts, LookupJoin};
-use crate::session::{Entry, Session, named, output_schema, relations_of};
+use crate::session::{Entry, Session, StatementCatalog, named, output_schema, relations_of};
 
 /// A query over one stream, ready to be called with batches of it, from many threads at once.
 ///
@@ -118,15 +121,25 @@ impl Prepared {
         let Statement::Query(plan) = planned.statement else {
             return Err(Error::internal("a query became something else"));
         };
-        session.load_tables(&plan, &catalog)?;
-        let physical = session.single_threaded_plan(&plan, &catalog)?;
+        Self::of_plan(session, &plan, catalog, input)
+    }
+
+    /// Prepares a plan whose one stream is the catalog's input. Tables are loaded and indexed now.
+    pub(crate) fn of_plan(
+        session: &Session,
+        plan: &LogicalPlan,
+        catalog: StatementCatalog,
+        input: SchemaRef,
+    ) -> Result<Self> {
+        session.load_tables(plan, &catalog)?;
+        let physical = session.single_threaded_plan(plan, &catalog)?;
         let lookups = lookups_of(&physical);
         check_policies(&lookups)?;
         let kind = match Chain::of_plan(&physical)? {
             Some(chain) => Kind::Chain(chain),
             None => Kind::Plan(physical),
         };
-        let output = output_schema(&plan);
+        let output = output_schema(plan);
         Ok(Self {
             session: session.clone(),
             state: catalog.state,
@@ -295,8 +308,8 @@ impl Session {
     /// Plans for one thread, so that nothing is exchanged between partitions.
     fn single_threaded_plan(
         &self,
-        plan: &datafusion::logical_expr::LogicalPlan,
-        catalog: &crate::session::StatementCatalog,
+        plan: &LogicalPlan,
+        catalog: &StatementCatalog,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut state = catalog.state.clone();
         state.config_mut().options_mut().execution.target_partitions = 1;

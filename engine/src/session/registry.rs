@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
 use crate::error::Error;
+use super::event_time::StreamTime;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
 use crate::table::Table;
 
@@ -26,6 +27,8 @@ pub(crate) struct StreamEntry {
     /// The same, where the program fills it.
     pub(crate) memory: Option<Arc<MemoryStream>>,
     pub(crate) connector: String,
+    /// Its event time, where it declares one.
+    pub(crate) event_time: Option<StreamTime>,
 }
 
 /// A sink of a session. Without declared columns it takes those of what is written first.
@@ -60,6 +63,7 @@ impl Entry {
             source: Arc::clone(&memory) as _,
             memory: Some(memory),
             connector: "memory".into(),
+            event_time: None,
         })
     }
 
