@@ -48,7 +48,10 @@ pub(crate) fn run(command: &CheckpointsCommand) -> Result<(), Failure> {
         CheckpointsCommand::Prune { path, keep, all } => {
             let keep = if *all { 0 } else { *keep };
             let removed = checkpoint::prune(path, keep).map_err(|error| Failure::engine(&error, |_| None))?;
-            vec![format!("{} removed", figures::counted(removed.len() as u64, "checkpoint"))]
+            vec![format!(
+                "{} removed",
+                figures::counted(removed.len() as u64, "checkpoint")
+            )]
         }
     };
     print(&lines)
@@ -69,7 +72,10 @@ fn print(lines: &[String]) -> Result<(), Failure> {
 fn list(path: &Path) -> Result<Vec<StoredCheckpoint>, Failure> {
     let found = checkpoint::list(path).map_err(|error| Failure::engine(&error, |_| None))?;
     if found.is_empty() {
-        return Err(Failure::outside(format!("{}: there are no checkpoints", path.display())));
+        return Err(Failure::outside(format!(
+            "{}: there are no checkpoints",
+            path.display()
+        )));
     }
     Ok(found)
 }
@@ -117,13 +123,21 @@ fn contents(stored: &StoredCheckpoint) -> Vec<String> {
     let Ok(checkpoint) = &stored.checkpoint else {
         return Vec::new();
     };
-    let sql = checkpoint.identity.sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sql = checkpoint
+        .identity
+        .sql
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     let mut lines = vec![format!("  query       {sql}")];
     for (name, count) in &checkpoint.counters {
         lines.push(format!("  {name:<11} {count}"));
     }
     for position in &checkpoint.positions {
-        lines.push(format!("  position    {} at {}", position.partition, position.place));
+        lines.push(format!(
+            "  position    {} at {}",
+            position.partition, position.place
+        ));
     }
     for (partition, time_us) in &checkpoint.watermarks {
         lines.push(format!("  event time  {partition} at {time_us} µs"));

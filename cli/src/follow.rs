@@ -52,7 +52,10 @@ pub(crate) fn follow(
                 let rows = figures::counted(stats.rows_out, "row");
                 let from = figures::count(stats.rows_in);
                 let name = &stats.name;
-                terminal.message(&format!("sink {name}: {rows} of {from}, up to epoch {}", stats.epoch));
+                terminal.message(&format!(
+                    "sink {name}: {rows} of {from}, up to epoch {}",
+                    stats.epoch
+                ));
             }
             Ok(_) => {}
         }

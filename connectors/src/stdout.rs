@@ -9,7 +9,8 @@ use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 use fletching::connector::{
-    Connector, EpochWriter, OptionSpec, Options, Position, RelationSpec, Sink, SinkSummary, SinkWriter, Source,
+    Connector, EpochWriter, OptionSpec, Options, Position, RelationSpec, Sink, SinkSummary, SinkWriter,
+    Source,
 };
 use fletching::{Error, Result};
 

@@ -44,7 +44,7 @@ pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
 pub use provenance::Provenance;
 pub use rewrite::plain_name;
-pub use watermark::Watermark;
 pub use statement::{
     ChangeKind, CreateRelation, Planned, RelationKind, ShowKind, Statement, TableChange, WithOption,
 };
+pub use watermark::Watermark;

@@ -18,7 +18,9 @@ pub struct Watermark {
 }
 
 /// Takes the clause out of a statement's tokens, where there is one.
-pub(crate) fn cut(mut tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Option<Watermark>), SqlError> {
+pub(crate) fn cut(
+    mut tokens: Vec<TokenWithSpan>,
+) -> Result<(Vec<TokenWithSpan>, Option<Watermark>), SqlError> {
     let word = |at: usize, text: &str| tokens.get(at).is_some_and(|token| is_word(&token.token, text));
     let Some(first) = (1..tokens.len()).find(|&at| {
         word(at, "WATERMARK")
@@ -39,10 +41,13 @@ pub(crate) fn cut(mut tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>,
     };
     tokens.drain(cut);
     if let Some(second) = (1..tokens.len()).find(|&at| {
-        is_word(&tokens[at].token, "WATERMARK") && tokens.get(at + 1).is_some_and(|t| is_word(&t.token, "FOR"))
+        is_word(&tokens[at].token, "WATERMARK")
+            && tokens.get(at + 1).is_some_and(|t| is_word(&t.token, "FOR"))
     }) {
-        return Err(SqlError::planning("a stream has one watermark, and this is the second")
-            .at(Location::from_parser(tokens[second].span.start), "WATERMARK"));
+        return Err(
+            SqlError::planning("a stream has one watermark, and this is the second")
+                .at(Location::from_parser(tokens[second].span.start), "WATERMARK"),
+        );
     }
     Ok((tokens, Some(watermark)))
 }
@@ -99,7 +104,9 @@ fn read(clause: &[TokenWithSpan]) -> Result<Watermark, SqlError> {
     Ok(Watermark {
         column,
         delay_us,
-        location: clause.get(2).and_then(|token| Location::from_parser(token.span.start)),
+        location: clause
+            .get(2)
+            .and_then(|token| Location::from_parser(token.span.start)),
     })
 }
 
@@ -152,13 +159,22 @@ mod tests {
     fn the_clause_is_taken_out_wherever_it_stands() {
         let clause = "WATERMARK FOR Ts AS ts - INTERVAL '5' SECOND";
         let cases = [
-            (format!("CREATE STREAM s (a INT, {clause})"), "CREATE STREAM s ( a INT )"),
-            (format!("CREATE STREAM s ({clause}, a INT)"), "CREATE STREAM s ( a INT )"),
+            (
+                format!("CREATE STREAM s (a INT, {clause})"),
+                "CREATE STREAM s ( a INT )",
+            ),
+            (
+                format!("CREATE STREAM s ({clause}, a INT)"),
+                "CREATE STREAM s ( a INT )",
+            ),
             (
                 format!("CREATE STREAM s (a INT, {clause}, b INT)"),
                 "CREATE STREAM s ( a INT , b INT )",
             ),
-            (format!("CREATE STREAM s ({clause}) WITH (x = 1)"), "CREATE STREAM s WITH ( x = 1 )"),
+            (
+                format!("CREATE STREAM s ({clause}) WITH (x = 1)"),
+                "CREATE STREAM s WITH ( x = 1 )",
+            ),
         ];
         for (text, left) in cases {
             let (found, watermark) = cut_text(&text).unwrap();
@@ -178,7 +194,12 @@ mod tests {
         assert_eq!(delay(""), Ok(0));
         assert_eq!(delay(" - INTERVAL '500 milliseconds'"), Ok(500_000));
         assert_eq!(delay(" - INTERVAL '1.5' MINUTE"), Ok(90_000_000));
-        for wrong in [" - INTERVAL '5' LIGHTYEAR", " + INTERVAL '5' SECOND", " - 5", " - INTERVAL 5 SECOND"] {
+        for wrong in [
+            " - INTERVAL '5' LIGHTYEAR",
+            " + INTERVAL '5' SECOND",
+            " - 5",
+            " - INTERVAL 5 SECOND",
+        ] {
             delay(wrong).unwrap_err();
         }
         let error = cut_text("CREATE STREAM s (WATERMARK FOR ts AS tt)").unwrap_err();

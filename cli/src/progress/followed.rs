@@ -159,7 +159,11 @@ fn words(stats: &PipelineStats, rates: (f64, f64), tables: &[String], now_us: i6
     }
     parts.extend(tables.iter().cloned());
     let letters: u64 = stats.lookups.iter().map(|lookup| lookup.dead_lettered).sum();
-    let counts = [(stats.late, "late"), (stats.bad_rows, "bad"), (letters, "dead letters")];
+    let counts = [
+        (stats.late, "late"),
+        (stats.bad_rows, "bad"),
+        (letters, "dead letters"),
+    ];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     parts.extend(counts.map(|(count, word)| format!("{} {word}", figures::count(*count))));
     if stats.state == PipelineState::Stopping {

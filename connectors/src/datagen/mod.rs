@@ -181,7 +181,11 @@ impl Source for DatagenSource {
         let rows = self.rows.unwrap_or(u64::MAX).min(limit);
         let blocks = rows.div_ceil(BLOCK_ROWS);
         // What has no end is read from its beginning only.
-        let parts_max = if rows == u64::MAX { 1 } else { request.partitions_max.max(1) };
+        let parts_max = if rows == u64::MAX {
+            1
+        } else {
+            request.partitions_max.max(1)
+        };
         let parts = (parts_max as u64).min(blocks.max(1));
         let readers = (0..parts)
             .map(|part| -> Box<dyn Reader> {

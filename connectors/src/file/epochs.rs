@@ -52,7 +52,9 @@ impl EpochFiles {
     }
 
     fn published(&self, epoch: u64) -> PathBuf {
-        self.sink.folder().join(self.sink.file_name(&format!("epoch-{epoch:012}")))
+        self.sink
+            .folder()
+            .join(self.sink.file_name(&format!("epoch-{epoch:012}")))
     }
 
     fn hidden(&self, epoch: u64) -> PathBuf {
@@ -130,7 +132,8 @@ impl EpochWriter for EpochFiles {
             None => {
                 let file = AtomicFile::create(&path, true)?;
                 let encoder = self.sink.encoder(file, &self.schema);
-                self.making.insert(encoder.map_err(|error| unwritable(&path, error))?)
+                self.making
+                    .insert(encoder.map_err(|error| unwritable(&path, error))?)
             }
         };
         making.write(batch).map_err(|error| unwritable(&path, error))?;

@@ -157,7 +157,11 @@ impl FileSink {
         Ok(())
     }
 
-    pub(super) fn encoder(&self, file: AtomicFile, schema: &SchemaRef) -> Result<Box<dyn Encoder>, ArrowError> {
+    pub(super) fn encoder(
+        &self,
+        file: AtomicFile,
+        schema: &SchemaRef,
+    ) -> Result<Box<dyn Encoder>, ArrowError> {
         Ok(match &self.kind {
             #[cfg(feature = "parquet")]
             SinkKind::Parquet {

@@ -154,7 +154,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
                 if payload.u32()? as usize != seen.len() || !rest.0.is_empty() {
                     return Err("it ends in another place than it says".into());
                 }
-                if ![IDENTITY, EPOCH, POSITIONS].iter().all(|kind| seen.contains(kind)) {
+                if ![IDENTITY, EPOCH, POSITIONS]
+                    .iter()
+                    .all(|kind| seen.contains(kind))
+                {
                     return Err("a block is missing".into());
                 }
                 return Ok(checkpoint);

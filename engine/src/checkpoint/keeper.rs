@@ -87,14 +87,8 @@ impl Keeper {
     /// Fails where a pipeline of the same name was started later: this one is fenced.
     pub(crate) fn turn(&self) -> Result<Turn> {
         let place = self.storage.place();
-        let lock = self
-            .storage
-            .lock()
-            .map_err(|error| unreadable(&place, &error))?;
-        let names = self
-            .storage
-            .names()
-            .map_err(|error| unreadable(&place, &error))?;
+        let lock = self.storage.lock().map_err(|error| unreadable(&place, &error))?;
+        let names = self.storage.names().map_err(|error| unreadable(&place, &error))?;
         let newest = names.iter().filter_map(|name| numbered(TERM, name)).max();
         match newest {
             Some(term) if term == self.term => Ok(Turn { _lock: lock }),

@@ -211,7 +211,11 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             let (_, found) = open(&folder.0, "SELECT 1").unwrap();
             assert_eq!(found.checkpoint, Some(checkpoint(epoch - 1)));
-            assert!(found.damage[0].contains("is damaged: the checksum"), "{:?}", found.damage);
+            assert!(
+                found.damage[0].contains("is damaged: the checksum"),
+                "{:?}",
+                found.damage
+            );
         }
         let path = folder_of(&folder.0, "enriched").join(format!("checkpoint-{:020}", 1));
         fs::write(path, b"FLCH").unwrap();
@@ -225,7 +229,10 @@ mod tests {
         let (keeper, _) = open(&folder.0, "SELECT 1").unwrap();
         keeper.write(&checkpoint(1), &keeper.turn().unwrap()).unwrap();
         let error = open(&folder.0, "SELECT 1 + 1").err().unwrap().to_string();
-        assert!(error.contains("was written by another query: SELECT 1"), "{error}");
+        assert!(
+            error.contains("was written by another query: SELECT 1"),
+            "{error}"
+        );
         keeper.turn().unwrap();
     }
 

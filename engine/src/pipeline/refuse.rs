@@ -43,7 +43,7 @@ fn reason(plan: &LogicalPlan, stream: &str) -> Option<SqlError> {
     let refuse = |what: &str, why: &str, fix: &str| Some(unsupported(what, stream, why, fix));
     match plan {
         LogicalPlan::Aggregate(_) => refuse(
-            "GROUP BY and aggregates",
+            "GROUP BY, DISTINCT and aggregates",
             "a group is never complete, and this version has no windows to close it",
             "write the rows out, and aggregate what was written with a bounded query",
         ),

@@ -71,7 +71,9 @@ fn gather_small(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         Ok(())
     };
     for batch in batches {
-        let fits = small.first().is_none_or(|first| first.schema_ref() == batch.schema_ref());
+        let fits = small
+            .first()
+            .is_none_or(|first| first.schema_ref() == batch.schema_ref());
         if batch.num_rows() >= SMALL_ROWS || !fits || rows >= SMALL_ROWS {
             flush(&mut small)?;
             rows = 0;

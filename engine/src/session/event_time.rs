@@ -63,7 +63,11 @@ impl LateOptions {
 
 impl StreamTime {
     /// Reads what a statement says of event time; none where it says nothing.
-    pub(super) fn new(create: &CreateRelation, schema: &SchemaRef, late: LateOptions) -> Result<Option<Self>> {
+    pub(super) fn new(
+        create: &CreateRelation,
+        schema: &SchemaRef,
+        late: LateOptions,
+    ) -> Result<Option<Self>> {
         let Some(watermark) = &create.watermark else {
             if late.is_given {
                 return Err(Error::Option {
@@ -78,7 +82,10 @@ impl StreamTime {
         let wrong = |message: String| SqlError::planning(message).at(watermark.location, &watermark.column);
         let Ok(column) = schema.index_of(&watermark.column) else {
             let names = schema.fields().iter().map(|field| field.name().as_str());
-            let error = wrong(format!("WATERMARK FOR: there is no column '{}'", watermark.column));
+            let error = wrong(format!(
+                "WATERMARK FOR: there is no column '{}'",
+                watermark.column
+            ));
             return Err(Error::Sql(match nearest(&watermark.column, names) {
                 Some(near) => error.hint(format!("did you mean '{near}'?")),
                 None => error,
@@ -125,7 +132,9 @@ pub(super) fn late_sink(registry: &Registry, stream: &str, sink: &str) -> Result
             let near = nearest(sink, registry.keys().map(String::as_str));
             let hint = match near {
                 Some(near) => format!("did you mean '{near}'?"),
-                None => format!("create it first, as in CREATE SINK {sink} WITH (path = '{sink}/', format = 'csv')"),
+                None => format!(
+                    "create it first, as in CREATE SINK {sink} WITH (path = '{sink}/', format = 'csv')"
+                ),
             };
             (format!("there is no sink '{sink}'"), Some(hint))
         }

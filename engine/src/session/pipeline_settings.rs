@@ -134,7 +134,11 @@ mod tests {
             settings.set(name, text).unwrap();
             assert_eq!(settings.get(name), read, "{name}");
         }
-        for (name, text) in [("epoch.rows_max", "0"), ("epoch.bytes_max", "x"), ("watermark.idle", "5")] {
+        for (name, text) in [
+            ("epoch.rows_max", "0"),
+            ("epoch.bytes_max", "x"),
+            ("watermark.idle", "5"),
+        ] {
             assert_eq!(settings.set(name, text).unwrap_err().code(), "OPTION", "{name}");
         }
     }

@@ -66,8 +66,9 @@ impl Session {
         match self.continuous(statement, &planned.statement, &catalog)? {
             Some(continuous) => self.start_pipeline(continuous),
             None => Err(Error::Sql(
-                SqlError::unsupported("this statement does not go on: it is no pipeline")
-                    .hint("start takes CREATE SINK … AS SELECT over an unbounded stream; run others with sql"),
+                SqlError::unsupported("this statement does not go on: it is no pipeline").hint(
+                    "start takes CREATE SINK … AS SELECT over an unbounded stream; run others with sql",
+                ),
             )),
         }
     }
@@ -195,7 +196,9 @@ impl Session {
         let settings = self.inner.settings.read().clone();
         let (keeper, checkpoint) = self.keeper(identity)?;
         let writer = sink.epochs(&schema, &name)?;
-        let state = checkpoint.as_ref().map_or_else(State::default, State::of_checkpoint);
+        let state = checkpoint
+            .as_ref()
+            .map_or_else(State::default, State::of_checkpoint);
         let mut request = FeedRequest::all();
         request.batch_rows_max = settings.batch_rows;
         request.from = state.positions();
@@ -212,9 +215,14 @@ impl Session {
             interval_us: u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
             limit,
         };
-        let marks = checkpoint.as_ref().map_or(&[][..], |checkpoint| &checkpoint.watermarks);
+        let marks = checkpoint
+            .as_ref()
+            .map_or(&[][..], |checkpoint| &checkpoint.watermarks);
         let event_time = entry.event_time.as_ref().map(|time| {
-            let (idle, ahead_max) = (settings.pipelines.watermark_idle, settings.pipelines.watermark_ahead_max);
+            let (idle, ahead_max) = (
+                settings.pipelines.watermark_idle,
+                settings.pipelines.watermark_ahead_max,
+            );
             EventTime::new(time.spec(idle, ahead_max), marks)
         });
         let letters = match entry.event_time.as_ref().and_then(StreamTime::dead_letter) {
@@ -236,7 +244,9 @@ impl Session {
             event_time,
             letters,
             state,
-            late: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.counter("late")),
+            late: checkpoint
+                .as_ref()
+                .map_or(0, |checkpoint| checkpoint.counter("late")),
         })
     }
 

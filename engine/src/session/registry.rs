@@ -14,9 +14,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use fletching_planner::{Catalog, Relation, RelationKind, SqlError, SqlErrorKind, Versions, ViewSource};
 use parking_lot::Mutex;
 
+use super::event_time::StreamTime;
 use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
 use crate::error::Error;
-use super::event_time::StreamTime;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
 use crate::table::Table;
 
