@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use fletching::{Error, Pipeline, PipelineState, Session};
+use fletching::{Error, Pipeline, PipelineState, PipelineStats, Session};
 
 use crate::failure::Failure;
 use crate::figures;
 use crate::interrupt::Interrupt;
+use crate::lookups;
 use crate::progress::Followed;
 use crate::run::{Style, Summaries};
 use crate::terminal::Terminal;
@@ -49,18 +50,32 @@ pub(crate) fn follow(
             Err(Error::Cancelled) => failure = failure.or(Some(Failure::pipe_closed())),
             Err(error) => failure = failure.or(Some(Failure::engine(&error, |_| None))),
             Ok(stats) if style.summaries != Summaries::None => {
-                let rows = figures::counted(stats.rows_out, "row");
-                let from = figures::count(stats.rows_in);
-                let name = &stats.name;
-                terminal.message(&format!(
-                    "sink {name}: {rows} of {from}, up to epoch {}",
-                    stats.epoch
-                ));
+                terminal.message(&summary(&stats));
+                for line in lookups::lines(&stats.lookups, true) {
+                    terminal.message(&line);
+                }
             }
             Ok(_) => {}
         }
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Says what a pipeline has done.
+fn summary(stats: &PipelineStats) -> String {
+    let mut summary = format!(
+        "sink {}: {} of {}, up to epoch {}",
+        stats.name,
+        figures::counted(stats.rows_out, "row"),
+        figures::count(stats.rows_in),
+        stats.epoch
+    );
+    for (count, word) in [(stats.late, "late"), (stats.bad_rows, "bad")] {
+        if count > 0 {
+            summary.push_str(&format!(", {} {word}", figures::count(count)));
+        }
+    }
+    summary
 }
 
 /// Ends a session's pipelines well, whatever else has gone wrong.

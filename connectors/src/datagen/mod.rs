@@ -53,6 +53,24 @@ use generate::{BLOCK_ROWS, block_of};
 /// assert_eq!(batch.num_rows(), 3);
 /// # Ok::<(), fletching::Error>(())
 /// ```
+///
+/// A stream without `rows` never ends; a query over it is a pipeline:
+///
+/// ```
+/// use fletching::{PipelineState, Session};
+///
+/// let folder = std::env::temp_dir().join(format!("fletching-datagen-{}", std::process::id()));
+/// let session = Session::builder().connectors(fletching_connectors::all()).build()?;
+/// session.sql("CREATE STREAM s (id BIGINT) WITH (connector = 'datagen', fields.id.kind = 'sequence')")?;
+/// let pipeline = session.start(&format!(
+///     "CREATE SINK even WITH (path = '{}/', format = 'csv') AS SELECT id FROM s WHERE id % 2 = 0 LIMIT 500",
+///     folder.display()
+/// ))?;
+/// let stats = pipeline.wait()?;
+/// assert_eq!((stats.rows_out, stats.state), (500, PipelineState::Ended));
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok::<(), fletching::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DatagenConnector;
 

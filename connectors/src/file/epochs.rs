@@ -86,7 +86,7 @@ struct Found {
 impl Found {
     fn new(path: PathBuf) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
-        let plain = name.strip_prefix('.').unwrap_or(name);
+        let plain = name.trim_start_matches('.');
         let number = plain.strip_prefix("epoch-")?.split('.').next()?;
         let epoch = number.parse().ok()?;
         let (is_hidden, is_prepared) = (name.starts_with('.'), name.ends_with(".prepared"));

@@ -54,6 +54,11 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Returns a counter; zero where it is not there.
+    ///
+    /// ```
+    /// let checkpoint = fletching::checkpoint::Checkpoint::default();
+    /// assert_eq!(checkpoint.counter("rows_out"), 0);
+    /// ```
     pub fn counter(&self, name: &str) -> u64 {
         let found = self.counters.iter().find(|(known, _)| known == name);
         found.map_or(0, |(_, count)| *count)
@@ -115,6 +120,14 @@ pub fn list(path: &Path) -> Result<Vec<StoredCheckpoint>> {
 ///
 /// # Errors
 /// Fails where a file cannot be removed.
+///
+/// ```
+/// let folder = std::env::temp_dir().join(format!("fletching-prune-{}", std::process::id()));
+/// std::fs::create_dir_all(&folder)?;
+/// assert!(fletching::checkpoint::prune(&folder, 1)?.is_empty()); // no pipeline has written there
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn prune(path: &Path, keep: usize) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
     for folder in folders(path)? {

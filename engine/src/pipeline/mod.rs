@@ -37,7 +37,7 @@ use crate::prepared::Prepared;
 /// A query over a stream that does not end, at work on a thread of its own.
 ///
 /// It goes on when the handle is dropped, and keeps its session alive; [`Pipeline::stop`] ends it.
-/// For an example see [`Session::start`](crate::Session::start).
+/// Examples are at [`Session::start`](crate::Session::start) and at the connector `datagen`.
 #[derive(Clone)]
 pub struct Pipeline {
     shared: Arc<Shared>,

@@ -106,10 +106,15 @@ impl StreamTime {
         }))
     }
 
-    /// Returns what a pipeline follows it by.
-    pub(super) fn spec(&self, idle: Duration, ahead_max: Duration) -> EventTimeSpec {
+    /// Returns its column, by position in the stream.
+    pub(super) fn column(&self) -> usize {
+        self.column
+    }
+
+    /// Returns what a pipeline follows it by; `column` is where it stands in what is read.
+    pub(super) fn spec(&self, column: usize, idle: Duration, ahead_max: Duration) -> EventTimeSpec {
         EventTimeSpec {
-            column: self.column,
+            column,
             delay_us: self.delay_us,
             ahead_max_us: i64::try_from(ahead_max.as_micros()).unwrap_or(i64::MAX),
             idle_us: u64::try_from(idle.as_micros()).unwrap_or(u64::MAX),

@@ -1,14 +1,18 @@
 //! Starting pipelines: `CREATE SINK … AS SELECT` over a stream that does not end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use fletching_planner::{
     CreateRelation, ParsedStatement, RelationKind, SqlError, Statement, Warning, WarningKind,
 };
 
 use super::event_time::{StreamTime, late_sink};
+use super::pipeline_settings::PipelineSettings;
 use super::registry::SinkEntry;
 use super::rows::Outcome;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, relations_of};
@@ -21,8 +25,10 @@ use crate::prepared::Prepared;
 /// A sink over a stream that does not end, planned.
 pub(super) struct Continuous {
     create: Box<CreateRelation>,
-    /// The stream that is read.
+    /// The stream that is read, and which of its columns; all where none are named.
     stream: String,
+    entry: StreamEntry,
+    columns: Option<Vec<usize>>,
     /// The query without its LIMIT, the stream as its input.
     plan: LogicalPlan,
     catalog: StatementCatalog,
@@ -113,6 +119,17 @@ impl Session {
             ));
         };
         let mut catalog = self.catalog()?;
+        let Some(Entry::Stream(entry)) = catalog.registry.get(stream).cloned() else {
+            return Err(unnamed(stream));
+        };
+        let columns = columns_read(query, stream, entry.event_time.as_ref())?;
+        if let Some(columns) = &columns {
+            // Planned over the columns that the source will be asked for, and no others.
+            let schema = Arc::new(entry.source.schema().project(columns)?);
+            catalog
+                .registry
+                .insert(stream.clone(), Entry::memory_stream(schema));
+        }
         catalog.input = Some(stream.clone());
         let planned = self.plan(&statement_without_limit, &catalog)?;
         let Statement::Create(mut create) = planned.statement else {
@@ -130,6 +147,8 @@ impl Session {
         Ok(Some(Continuous {
             create,
             stream: stream.clone(),
+            entry,
+            columns,
             plan,
             catalog,
             limit,
@@ -176,6 +195,8 @@ impl Session {
     fn assemble(&self, continuous: Continuous, sink: &dyn connector::Sink) -> Result<Pipeline> {
         let Continuous {
             stream,
+            entry,
+            columns,
             plan,
             catalog,
             limit,
@@ -183,12 +204,12 @@ impl Session {
             ..
         } = continuous;
         let name = identity.name.clone();
-        let Some(Entry::Stream(entry)) = catalog.registry.get(&stream).cloned() else {
-            return Err(Error::internal("a stream has gone"));
-        };
         let schema = output_schema(&plan);
-        let catalog_sinks = catalog.registry.clone();
-        let query = Prepared::of_plan(self, &plan, catalog, entry.source.schema())?;
+        let input = match &columns {
+            Some(columns) => Arc::new(entry.source.schema().project(columns)?),
+            None => entry.source.schema(),
+        };
+        let query = Prepared::of_plan(self, &plan, catalog, Arc::clone(&input))?;
         if !query.is_row_by_row() {
             return Err(not_row_by_row(&stream));
         }
@@ -202,34 +223,20 @@ impl Session {
         let mut request = FeedRequest::all();
         request.batch_rows_max = settings.batch_rows;
         request.from = state.positions();
+        request.projection.clone_from(&columns);
         request.consumer.clone_from(&name);
         let report = Arc::clone(&request.report);
-        let interval = match &keeper {
-            Some(_) => settings.pipelines.checkpoint_interval,
-            None => Duration::ZERO,
+        let limits = limits(&settings.pipelines, keeper.is_some(), limit);
+        let (marks, late) = match &checkpoint {
+            Some(checkpoint) => (checkpoint.watermarks.as_slice(), checkpoint.counter("late")),
+            None => (&[][..], 0),
         };
-        let limits = EpochLimits {
-            rows_max: settings.pipelines.rows_max,
-            bytes_max: settings.pipelines.bytes_max,
-            us_max: settings.pipelines.ms_max.saturating_mul(1000),
-            interval_us: u64::try_from(interval.as_micros()).unwrap_or(u64::MAX),
-            limit,
-        };
-        let marks = checkpoint
-            .as_ref()
-            .map_or(&[][..], |checkpoint| &checkpoint.watermarks);
-        let event_time = entry.event_time.as_ref().map(|time| {
-            let (idle, ahead_max) = (
-                settings.pipelines.watermark_idle,
-                settings.pipelines.watermark_ahead_max,
-            );
-            EventTime::new(time.spec(idle, ahead_max), marks)
-        });
+        let event_time = event_time(&entry, &input, &settings.pipelines, marks)?;
         let letters = match entry.event_time.as_ref().and_then(StreamTime::dead_letter) {
             None => None,
             Some(sink) => {
-                let sink = late_sink(&catalog_sinks, &stream, sink)?;
-                Some(sink.epochs(&entry.source.schema(), &format!("{name}.late"))?)
+                let sink = late_sink(&self.inner.registry.read(), &stream, sink)?;
+                Some(sink.epochs(&input, &format!("{name}.late"))?)
             }
         };
         Pipeline::start(Parts {
@@ -244,9 +251,7 @@ impl Session {
             event_time,
             letters,
             state,
-            late: checkpoint
-                .as_ref()
-                .map_or(0, |checkpoint| checkpoint.counter("late")),
+            late,
         })
     }
 
@@ -302,6 +307,72 @@ fn streams_of(plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<Stri
             .is_none_or(|entry| entry.kind() == RelationKind::Stream)
     });
     Ok(names)
+}
+
+fn limits(settings: &PipelineSettings, has_checkpoints: bool, limit: Option<u64>) -> EpochLimits {
+    let interval_us = u64::try_from(settings.checkpoint_interval.as_micros()).unwrap_or(u64::MAX);
+    EpochLimits {
+        rows_max: settings.rows_max,
+        bytes_max: settings.bytes_max,
+        us_max: settings.ms_max.saturating_mul(1000),
+        interval_us: if has_checkpoints { interval_us } else { 0 },
+        limit,
+    }
+}
+
+/// Makes what follows the event time of a stream, of which `input` is read.
+fn event_time(
+    entry: &StreamEntry,
+    input: &SchemaRef,
+    settings: &PipelineSettings,
+    marks: &[(String, i64)],
+) -> Result<Option<EventTime>> {
+    let Some(time) = &entry.event_time else {
+        return Ok(None);
+    };
+    let column = input.index_of(entry.source.schema().field(time.column()).name())?;
+    let spec = time.spec(column, settings.watermark_idle, settings.watermark_ahead_max);
+    Ok(Some(EventTime::new(spec, marks)))
+}
+
+/// Returns the columns of a stream that a plan reads and its event time needs; none for all.
+fn columns_read(
+    plan: &LogicalPlan,
+    stream: &str,
+    event_time: Option<&StreamTime>,
+) -> Result<Option<Vec<usize>>> {
+    // Late records that go elsewhere go there whole.
+    if event_time.and_then(StreamTime::dead_letter).is_some() {
+        return Ok(None);
+    }
+    let mut columns = Some(BTreeSet::new());
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan
+            && scan.table_name.table() == stream
+        {
+            match (&scan.projection, &mut columns) {
+                (Some(read), Some(columns)) => columns.extend(read.iter().copied()),
+                _ => columns = None,
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    columns = columns.map(|mut columns| {
+        columns.extend(event_time.map(StreamTime::column));
+        columns
+    });
+    // Rows without a column have no place in a batch that came from outside.
+    Ok(columns
+        .filter(|columns| !columns.is_empty())
+        .map(|columns| columns.into_iter().collect()))
+}
+
+/// Makes the error for a stream that has no name, as a file named by its path.
+fn unnamed(stream: &str) -> Error {
+    Error::Sql(
+        SqlError::unsupported(format!("'{stream}' goes on, and has no name"))
+            .hint("create it first, as in CREATE STREAM s WITH (path = '…')"),
+    )
 }
 
 fn has_limit(plan: &LogicalPlan) -> bool {
