@@ -21,7 +21,9 @@ const BORDERS: [(&str, u64); 8] = [
     ("checkpointed", 4),
     ("committed", 4),
 ];
-const ROWS: usize = 400_000;
+/// Rows a second, and rows in all for each kill: more than are made until the next.
+const RATE: u64 = 100_000;
+const ROWS_A_KILL: usize = 12_000;
 
 /// Numbers that follow from a seed (xorshift64).
 fn next(state: &mut u64) -> u64 {
@@ -36,7 +38,8 @@ fn next(state: &mut u64) -> u64 {
 fn no_kill_loses_or_repeats_a_record() {
     let kills: usize = std::env::var("FLETCHING_KILLS").map_or(24, |text| text.parse().expect("a number"));
     let desk = Desk::new();
-    desk.write_pipeline(200_000, &format!("LIMIT {ROWS}"));
+    let rows = kills * ROWS_A_KILL;
+    desk.write_pipeline(RATE, &format!("LIMIT {rows}"));
     let mut state = 0x9e37_79b9_u64;
     let mut killed = 0;
     for at in 0..kills {
@@ -65,6 +68,6 @@ fn no_kill_loses_or_repeats_a_record() {
     let ended = wait(desk.start(&[]));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     let ids = desk.published();
-    assert_eq!(ids.len(), ROWS);
+    assert_eq!(ids.len(), rows);
     insist_on_each_once(&ids);
 }

@@ -42,7 +42,11 @@ impl Desk {
 
     /// Returns the first column of all that is published, in the order of epochs.
     pub(crate) fn published(&self) -> Vec<u64> {
-        let Ok(entries) = fs::read_dir(self.path("out")) else {
+        self.published_in("out")
+    }
+
+    fn published_in(&self, folder: &str) -> Vec<u64> {
+        let Ok(entries) = fs::read_dir(self.path(folder)) else {
             return Vec::new();
         };
         let paths = entries.map(|entry| entry.expect("an entry").path());
@@ -248,4 +252,32 @@ fn late_records_go_where_they_are_told() {
         .map(|line| line.split(',').next())
         .collect();
     assert_eq!(ids, ["4", "5", "7", "8"].map(Some), "{behind}");
+}
+
+#[test]
+fn one_that_fails_publishes_no_part_of_an_epoch_and_ends_the_others_well() {
+    let desk = Desk::new();
+    desk.write(
+        "run.sql",
+        "SET epoch.ms_max = 10;
+         CREATE STREAM s (id BIGINT) WITH (connector = 'datagen', rows.per_second = 2000, fields.id.kind = 'sequence');
+         CREATE SINK good WITH (path = 'good/', format = 'csv') AS SELECT id FROM s;
+         CREATE SINK bad WITH (path = 'bad/', format = 'csv') AS SELECT id, 1000 / (id - 1000) AS q FROM s;",
+    );
+    let message = desk.run(&["run", "run.sql"]).failed(1);
+    assert!(message.contains("division by zero"), "{message}");
+    assert!(message.contains("sink good: "), "{message}");
+    let bad = desk.published_in("bad");
+    assert!(
+        bad.len() < 1000 && bad.iter().zip(1..).all(|(id, at)| *id == at),
+        "{bad:?}"
+    );
+    let good = desk.published_in("good");
+    assert!(good.len() > bad.len() && good.iter().zip(1..).all(|(id, at)| *id == at));
+    let left = fs::read_dir(desk.path("bad")).expect("the folder");
+    let left = left.map(|entry| entry.expect("an entry").file_name());
+    assert!(
+        left.into_iter()
+            .all(|name| !name.to_string_lossy().starts_with('.'))
+    );
 }

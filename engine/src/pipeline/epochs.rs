@@ -99,6 +99,19 @@ impl State {
         }
     }
 
+    /// Takes the positions that the sink has shown where they are others: then the last epoch of
+    /// the checkpoint never came to be.
+    pub(crate) fn resume_at(&mut self, positions: Vec<Position>) {
+        let positions = positions.into_iter();
+        let positions = positions
+            .map(|position| (position.partition, position.place))
+            .collect();
+        if self.positions != positions {
+            self.positions = positions;
+            self.is_finished = false;
+        }
+    }
+
     /// Returns where each partition stands.
     pub(crate) fn positions(&self) -> Vec<Position> {
         let position = |(partition, place): (&Arc<str>, &String)| Position {
@@ -221,10 +234,13 @@ impl EpochLoop {
         if rows > left {
             let left_rows = usize::try_from(left).unwrap_or(usize::MAX);
             self.state.rows_out += left;
-            return self.writer.write(&batch.slice(0, left_rows));
+            let rest = batch.slice(0, left_rows);
+            let writer = &mut self.writer;
+            return self.query.on_threads(|| writer.write(&rest));
         }
         self.state.rows_out += rows;
-        self.writer.write(batch)
+        let writer = &mut self.writer;
+        self.query.on_threads(|| writer.write(batch))
     }
 
     fn poll(&mut self) -> Result<Round> {
@@ -306,7 +322,8 @@ impl EpochLoop {
         let epoch = self.state.epoch + 1;
         let positions = self.state.positions();
         let turn = self.turn()?;
-        self.writer.prepare(epoch, &positions)?;
+        let writer = &mut self.writer;
+        self.query.on_threads(|| writer.prepare(epoch, &positions))?;
         if let Some(letters) = &mut self.letters {
             letters.prepare(epoch, &positions)?;
         }

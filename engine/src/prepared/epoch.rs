@@ -35,6 +35,14 @@ impl Prepared {
         }
     }
 
+    /// Does work that may itself be parallel on the session's threads.
+    ///
+    /// # Errors
+    /// Fails where the work does.
+    pub(crate) fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.session.pool()?.install(work)
+    }
+
     /// Runs the query over batches of an epoch. Rows come out in the order of the input; long
     /// batches are cut, and the pieces computed in parallel.
     ///

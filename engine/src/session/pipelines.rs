@@ -216,10 +216,13 @@ impl Session {
         self.inner.progress.clear();
         let settings = self.inner.settings.read().clone();
         let (keeper, checkpoint) = self.keeper(identity)?;
-        let writer = sink.epochs(&schema, &name)?;
-        let state = checkpoint
+        let mut writer = sink.epochs(&schema, &name)?;
+        let mut state = checkpoint
             .as_ref()
             .map_or_else(State::default, State::of_checkpoint);
+        if let Some(positions) = writer.positions()? {
+            state.resume_at(positions);
+        }
         let mut request = FeedRequest::all();
         request.batch_rows_max = settings.batch_rows;
         request.from = state.positions();

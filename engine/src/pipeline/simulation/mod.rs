@@ -18,6 +18,7 @@ use super::counters::Counters;
 use super::phase::Phase;
 use super::{EpochLimits, EpochLoop, Making, State};
 use crate::checkpoint::{Keeper, PipelineIdentity};
+use crate::connector::EpochWriter;
 use crate::error::{Error, Result};
 use crate::prepared::Prepared;
 use crate::session::Session;
@@ -49,11 +50,19 @@ fn identity() -> PipelineIdentity {
 /// Starts a life of the pipeline from what is in the world.
 fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<EpochLoop> {
     let (keeper, found) = Keeper::open(Box::new(SimStorage(Arc::clone(world))), identity(), 3)?;
-    let state = found
+    let mut state = found
         .checkpoint
         .as_ref()
         .map_or_else(State::default, State::of_checkpoint);
     let partitions = world.lock().partitions.len();
+    let mut writer = SimSink {
+        world: Arc::clone(world),
+        making: Vec::new(),
+        positions: Vec::new(),
+    };
+    if let Some(positions) = writer.positions()? {
+        state.resume_at(positions);
+    }
     let mut next = vec![0; partitions];
     for position in state.positions() {
         next[position.partition.parse::<usize>().unwrap()] = position.place.parse().unwrap();
@@ -89,10 +98,7 @@ fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<Ep
             world: Arc::clone(world),
             next,
         }),
-        writer: Box::new(SimSink {
-            world: Arc::clone(world),
-            making: Vec::new(),
-        }),
+        writer: Box::new(writer),
         keeper: Some(keeper),
         limits,
         clock: Box::new(SimClock(Arc::clone(world), Mutex::new(0))),
@@ -149,7 +155,9 @@ fn simulate(seed: u64, query: &Arc<Prepared>) {
     let (expected, limit) = {
         let mut world = world.lock();
         let all = rows_of(&query.enrich(&world.all_rows()).unwrap());
-        let limit = (world.dice.roll(3) == 0).then(|| world.dice.roll(500));
+        // What a transaction counted is known by a checkpoint that may have come to nothing.
+        let is_limited = world.dice.roll(3) == 0 && world.shown.is_none();
+        let limit = is_limited.then(|| world.dice.roll(500));
         (all, limit)
     };
     live(&world, query, limit);
@@ -182,7 +190,7 @@ fn every_row_comes_once_and_in_order_whatever_goes_wrong() {
         return simulate(seed, &query);
     }
     let mut failed = Vec::new();
-    for seed in 0..number("FLETCHING_SIMULATIONS").unwrap_or(200) {
+    for seed in 0..number("FLETCHING_SIMULATIONS").unwrap_or(1000) {
         let run = std::panic::AssertUnwindSafe(|| simulate(seed, &query));
         if std::panic::catch_unwind(run).is_err() {
             failed.push(seed);

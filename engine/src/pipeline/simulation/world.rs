@@ -47,6 +47,8 @@ pub(super) struct World {
     pub(super) partitions: Vec<i64>,
     files: BTreeMap<String, Vec<u8>>,
     prepared: BTreeMap<u64, Vec<Row>>,
+    /// Of a sink whose epochs are transactions: the positions shown with the last.
+    pub(super) shown: Option<Vec<Position>>,
     pub(super) published: BTreeMap<u64, Vec<Row>>,
     /// What happened, for whoever looks into a failure.
     pub(super) log: Vec<String>,
@@ -63,11 +65,12 @@ impl World {
         Arc::new(Mutex::new(Self {
             faults: dice.roll(14),
             partitions,
-            dice,
             files: BTreeMap::new(),
             prepared: BTreeMap::new(),
+            shown: (dice.roll(3) == 0).then(Vec::new),
             published: BTreeMap::new(),
             log: Vec::new(),
+            dice,
         }))
     }
 
@@ -195,12 +198,23 @@ impl Inbox for SimInbox {
 pub(super) struct SimSink {
     pub(super) world: Shared,
     pub(super) making: Vec<Row>,
+    /// The positions of the epoch that was prepared.
+    pub(super) positions: Vec<Position>,
 }
 
 impl EpochWriter for SimSink {
+    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
+        Ok(self.world.lock().shown.clone())
+    }
+
     fn restore(&mut self, epoch: u64) -> Result<()> {
         {
             let mut world = self.world.lock();
+            if world.shown.is_some() {
+                // A transaction that was not committed is gone, and one that was is not taken back.
+                world.prepared.clear();
+                return Ok(());
+            }
             world.published.retain(|known, _| *known <= epoch);
             world.prepared.retain(|known, _| *known == epoch);
         }
@@ -215,12 +229,13 @@ impl EpochWriter for SimSink {
         Ok(())
     }
 
-    fn prepare(&mut self, epoch: u64, _positions: &[Position]) -> Result<()> {
+    fn prepare(&mut self, epoch: u64, positions: &[Position]) -> Result<()> {
         let mut world = self.world.lock();
         if world.fails("prepare", 20) {
             return Err(broken("the disk of the sink is full"));
         }
         world.prepared.insert(epoch, std::mem::take(&mut self.making));
+        self.positions = positions.to_vec();
         Ok(())
     }
 
@@ -230,7 +245,10 @@ impl EpochWriter for SimSink {
             return Err(broken("the sink is away"));
         }
         if let Some(rows) = world.prepared.remove(&epoch) {
-            world.published.insert(epoch, rows);
+            world.published.entry(epoch).or_default().extend(rows);
+            if let Some(shown) = &mut world.shown {
+                shown.clone_from(&self.positions);
+            }
         }
         Ok(SinkSummary::default())
     }
