@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::bench::{self, BenchArguments};
+use crate::checkpoints::CheckpointsCommand;
 use crate::paint::ColorChoice;
 use crate::results::Format;
 use crate::script::Source;
@@ -27,7 +28,7 @@ Exit codes:
   0    everything was done (also where the reader of a pipe has closed it)
   1    a run failed: a file, the data, a limit
   2    the command line, the SQL or an option is wrong
-  130  stopped by Ctrl-C";
+  130  stopped by Ctrl-C (a pipeline over an unbounded stream commits, and ends with 0)";
 
 /// Enriches streams of records from reference tables, with SQL.
 #[derive(Debug, Parser)]
@@ -79,6 +80,12 @@ enum Command {
     Shell {
         #[command(flatten)]
         output: OutputArguments,
+    },
+
+    /// Look at the checkpoints of pipelines, or remove old ones
+    Checkpoints {
+        #[command(subcommand)]
+        command: CheckpointsCommand,
     },
 
     /// Run benchmarks, alone or with rivals
@@ -184,6 +191,8 @@ pub(crate) enum Task {
     },
     /// Open the shell.
     Shell { output: OutputArguments },
+    /// Look at checkpoints.
+    Checkpoints { command: CheckpointsCommand },
     /// Run benchmarks.
     Bench { arguments: BenchArguments },
     /// Take part in a benchmark.
@@ -210,6 +219,7 @@ impl Arguments {
             Some(Command::Shell { output }) => Task::Shell {
                 output: output.or(self.output),
             },
+            Some(Command::Checkpoints { command }) => Task::Checkpoints { command },
             Some(Command::Bench { arguments }) => Task::Bench { arguments },
             Some(Command::BenchWorker) => Task::BenchWorker,
             None if !self.commands.is_empty() => Task::Run {

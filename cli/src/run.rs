@@ -10,6 +10,7 @@ use crate::arguments::{OutputArguments, SessionArguments};
 use crate::diagnostic::Diagnostic;
 use crate::failure::Failure;
 use crate::figures;
+use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::lookups;
 use crate::opening;
@@ -54,8 +55,12 @@ pub(crate) fn run(
         style,
     };
     for (script, statements) in &parsed {
-        runner.run(script, statements, &mut out)?;
+        if let Err(failure) = runner.run(script, statements, &mut out) {
+            follow::stop(&runner.session);
+            return Err(failure);
+        }
     }
+    follow::follow(&runner.session, &runner.interrupt, &runner.style, terminal)?;
     match out.publish() {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::pipe_closed()),
         Err(error) => Err(cannot_write(output, &error)),

@@ -9,7 +9,8 @@ use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use arrow::util::pretty::pretty_format_batches_with_options;
 use fletching::connector::{
-    Connector, OptionSpec, Options, RelationSpec, Sink, SinkSummary, SinkWriter, Source,
+    Connector, EpochWriter, OptionSpec, Options, Position, RelationSpec, Sink, SinkSummary, SinkWriter,
+    Source,
 };
 use fletching::{Error, Result};
 
@@ -105,6 +106,53 @@ impl Sink for StdoutSink {
 
     fn keeps_outputs(&self) -> bool {
         true
+    }
+
+    fn epochs(&self, schema: &SchemaRef, _consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        Ok(Box::new(EpochPrinter {
+            printer: Printer::new(self.style, schema, BufWriter::new(io::stdout()))?,
+            held: Vec::new(),
+            rows: 0,
+        }))
+    }
+}
+
+/// Prints an epoch when it is committed. One that was printed is not taken back, and one that was
+/// prepared and not printed is not printed by the next run: standard output keeps no state.
+struct EpochPrinter<W: Write + Send> {
+    printer: Printer<W>,
+    held: Vec<RecordBatch>,
+    rows: u64,
+}
+
+impl<W: Write + Send> EpochWriter for EpochPrinter<W> {
+    fn restore(&mut self, _epoch: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        self.held.push(batch.clone());
+        Ok(())
+    }
+
+    fn prepare(&mut self, _epoch: u64, _positions: &[Position]) -> Result<()> {
+        Ok(())
+    }
+
+    fn commit(&mut self, _epoch: u64) -> Result<SinkSummary> {
+        for batch in self.held.drain(..) {
+            self.printer.print(&batch).map_err(failed)?;
+        }
+        if self.rows > 0 {
+            self.printer.print_table().map_err(failed)?;
+            self.printer.out.flush().map_err(|error| failed(error.into()))?;
+        }
+        Ok(SinkSummary {
+            rows: std::mem::take(&mut self.rows),
+            bytes: None,
+            location: "standard output".into(),
+        })
     }
 }
 

@@ -5,10 +5,11 @@ mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimeUnit};
-use fletching::connector::{Connector, RelationKind, ScanRequest, Source};
+use fletching::connector::{Connector, FeedRequest, Polled, Position, RelationKind, ScanRequest, Source};
 use fletching_connectors::DatagenConnector;
 use support::{collect, rows, schema, spec};
 
@@ -188,9 +189,20 @@ fn constants_and_defaults() {
 fn wrong_options_are_told() {
     let columns = || schema(&[("id", DataType::Int8), ("name", DataType::Utf8View)]);
     let with = |name: &str, text: &str| refuse(columns(), &[("rows", "1"), (name, text)]);
+    let error = DatagenConnector.source(&spec(RelationKind::Table, Some(columns()), &[]));
     assert_eq!(
-        refuse(columns(), &[]),
-        "stream r: the option 'rows' is missing; add it, as in rows = '1000000'"
+        error.unwrap_err().to_string(),
+        "table r: the option 'rows' is missing; add it, as in rows = '1000000'"
+    );
+    assert_eq!(
+        refuse(columns(), &[("follow", "false")]),
+        "stream r: option 'follow': a stream without rows has no end to be read to; \
+         leave it out, or say how many rows"
+    );
+    assert_eq!(
+        with("rows.per_second", "5"),
+        "stream r: option 'rows.per_second': it holds for a stream that goes on; \
+         add follow = 'true', or leave out rows"
     );
     assert_eq!(
         with("fields.idd.kind", "zipf"),
@@ -299,4 +311,61 @@ fn no_option_makes_it_panic() {
             }
         }
     }
+}
+
+/// Polls a feed to its end, or to so many rows, and returns them with where it then stands.
+fn follow(source: &dyn Source, request: &FeedRequest, rows_max: usize) -> (Vec<String>, Vec<Position>) {
+    let mut feed = source.feed(request).unwrap();
+    let (mut seen, mut at) = (Vec::new(), request.from.clone());
+    while seen.len() < rows_max {
+        match feed.poll(Duration::from_millis(20)).unwrap() {
+            Polled::Records(chunk) => {
+                assert!(chunk.batch.num_rows() <= request.batch_rows_max);
+                seen.extend(rows(&chunk.batch));
+                at = vec![chunk.position];
+            }
+            Polled::End => break,
+            _ => {}
+        }
+    }
+    (seen, at)
+}
+
+#[test]
+fn a_feed_gives_the_rows_of_a_scan_and_goes_on_where_it_was() {
+    let options: Vec<_> = WIDE.iter().copied().chain([("follow", "true")]).collect();
+    let source = source(wide(), &options).unwrap();
+    assert!(source.is_unbounded());
+    let expected = rows(&generate(wide(), WIDE));
+    let mut request = FeedRequest::all();
+    request.batch_rows_max = 1000;
+    let mut seen = Vec::new();
+    for rows_max in [1, 1500, 9000, usize::MAX, 1] {
+        let (rows, at) = follow(source.as_ref(), &request, rows_max);
+        seen.extend(rows);
+        request.from = at;
+    }
+    assert_eq!(seen, expected);
+    request.from = vec![Position {
+        partition: "0".into(),
+        place: "here".into(),
+    }];
+    assert!(source.feed(&request).is_err());
+}
+
+#[test]
+fn a_pace_is_kept() {
+    let columns = schema(&[("id", DataType::Int64), ("name", DataType::Utf8View)]);
+    let source = source(columns, &[("rows.per_second", "2000")]).unwrap();
+    assert_eq!(source.size().rows, None);
+    let mut request = FeedRequest::all();
+    request.projection = Some(vec![0]);
+    let began = Instant::now();
+    let (seen, _) = follow(source.as_ref(), &request, 400);
+    assert!(
+        began.elapsed() >= Duration::from_millis(195),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(seen.len() >= 400 && !seen[0].contains('|'));
 }

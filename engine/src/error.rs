@@ -135,6 +135,29 @@ pub enum Error {
         setting: String,
     },
 
+    /// A pipeline's checkpoints cannot be read or written.
+    #[error("checkpoints in {place}: {message}{}", hint_text(.hint))]
+    Checkpoint {
+        /// Their folder.
+        place: String,
+        /// What went wrong.
+        message: String,
+        /// How to mend it.
+        hint: Option<String>,
+    },
+
+    /// Another instance of the same pipeline was started later and has taken over.
+    #[error(
+        "pipeline {pipeline} has ended: it was started again elsewhere, and that one goes on ({place}); \
+         run one instance, or give each its own checkpoint.path"
+    )]
+    Fenced {
+        /// The pipeline.
+        pipeline: String,
+        /// Where its checkpoints are.
+        place: String,
+    },
+
     /// Something outside the program failed.
     #[error("{message}")]
     External {
@@ -210,6 +233,8 @@ impl Error {
             Self::Batch { .. } => "BATCH",
             Self::Resource { .. } => "RESOURCE",
             Self::TableMemory { .. } => "TABLE_MEMORY",
+            Self::Checkpoint { .. } => "CHECKPOINT",
+            Self::Fenced { .. } => "FENCED",
             Self::External { .. } => "EXTERNAL",
             Self::Cancelled => "CANCELLED",
             Self::Internal { .. } => "INTERNAL",
@@ -227,7 +252,9 @@ impl Error {
             | Self::Batch { .. }
             | Self::Cancelled => ErrorClass::User,
             Self::Resource { .. } | Self::TableMemory { .. } | Self::NotReady { .. } => ErrorClass::Resource,
-            Self::File { .. } | Self::External { .. } => ErrorClass::External,
+            Self::File { .. } | Self::External { .. } | Self::Checkpoint { .. } | Self::Fenced { .. } => {
+                ErrorClass::External
+            }
             Self::Internal { .. } => ErrorClass::Internal,
         }
     }

@@ -26,14 +26,17 @@
 //!
 //! - [`Session`]: the one entry; all of SQL through [`Session::sql`].
 //! - [`Prepared`]: a query planned once and called with batches.
+//! - [`Pipeline`]: a query over a stream that does not end, run by epochs; its [`checkpoint`]s.
 //! - [`connector`]: the contract for sources and sinks; `fletching-connectors` has files and more.
 
+pub mod checkpoint;
 mod clock;
 pub mod connector;
 mod error;
 mod exec;
 mod fit;
 mod operator;
+mod pipeline;
 mod prepared;
 mod session;
 mod table;
@@ -43,6 +46,7 @@ pub use fletching_planner::{
     Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind,
 };
 pub use operator::LookupCounts;
+pub use pipeline::{Pipeline, PipelineState, PipelineStats};
 pub use prepared::Prepared;
 pub use session::{
     Activity, ActivityKind, ActivityState, CancelHandle, Outcome, Rows, Session, SessionBuilder, Summary,

@@ -15,12 +15,14 @@ use crate::locate::find_word;
 use crate::parse::is_word;
 use crate::planner::{Planning, normalize};
 use crate::statement::{CreateRelation, RelationKind, Statement, WithOption};
+use crate::watermark::Watermark;
 
 /// Plans `CREATE STREAM | TABLE | SINK`.
 pub(crate) fn plan_create(
     planning: &mut Planning<'_>,
     kind: RelationKind,
     table: &CreateTable,
+    watermark: Option<&Watermark>,
 ) -> Result<Statement, SqlError> {
     refuse_extras(planning, table)?;
     let name = planning.simple_name(&table.name)?;
@@ -65,6 +67,7 @@ pub(crate) fn plan_create(
         if_not_exists: table.if_not_exists,
         or_replace: table.or_replace,
         query,
+        watermark: watermark.cloned(),
     })))
 }
 

@@ -15,6 +15,7 @@ mod as_of;
 mod catalog;
 mod change;
 mod checked;
+mod continuous;
 mod create;
 mod dialect;
 mod error;
@@ -32,6 +33,7 @@ mod rewrite;
 mod slice;
 mod statement;
 mod warnings;
+mod watermark;
 
 pub use catalog::{Catalog, Relation, Versions, ViewSource};
 pub use error::{Location, SqlError, SqlErrorKind, Warning, WarningKind};
@@ -45,3 +47,4 @@ pub use rewrite::plain_name;
 pub use statement::{
     ChangeKind, CreateRelation, Planned, RelationKind, ShowKind, Statement, TableChange, WithOption,
 };
+pub use watermark::Watermark;

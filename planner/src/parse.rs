@@ -14,6 +14,7 @@ use crate::option_names::join_option_names;
 use crate::refuse;
 use crate::slice::{offset_of, slice};
 use crate::statement::{RelationKind, ShowKind};
+use crate::watermark::{self, Watermark};
 
 /// How deep expressions and queries may nest.
 const NESTING_MAX: usize = 256;
@@ -66,6 +67,7 @@ pub(crate) enum Ast {
     Create {
         kind: RelationKind,
         table: Box<CreateTable>,
+        watermark: Option<Watermark>,
     },
     /// `DROP STREAM | TABLE | SINK | VIEW`.
     Drop {
@@ -242,10 +244,19 @@ impl<'a> StatementParser<'a> {
             });
         }
         self.tokens = join_option_names(std::mem::take(&mut self.tokens));
+        let watermark = match kind {
+            RelationKind::Stream => {
+                let (tokens, watermark) = watermark::cut(std::mem::take(&mut self.tokens))?;
+                self.tokens = tokens;
+                watermark
+            }
+            _ => None,
+        };
         match self.with_parser(|parser| parser.parse_statement())? {
             ast::Statement::CreateTable(table) => Ok(Ast::Create {
                 kind,
                 table: Box::new(table),
+                watermark,
             }),
             other => Ok(Ast::Sql(Box::new(other))),
         }

@@ -113,7 +113,11 @@ pub(crate) struct Planning<'a> {
 impl<'a> Planning<'a> {
     fn statement(&mut self, ast: &Ast) -> Result<Statement, SqlError> {
         match ast {
-            Ast::Create { kind, table } => create::plan_create(self, *kind, table),
+            Ast::Create {
+                kind,
+                table,
+                watermark,
+            } => create::plan_create(self, *kind, table, watermark.as_ref()),
             Ast::Drop {
                 kind,
                 names,

@@ -4,6 +4,7 @@ use arrow_schema::SchemaRef;
 use datafusion_expr::LogicalPlan;
 
 use crate::error::{Location, Warning};
+use crate::watermark::Watermark;
 
 /// What a relation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,6 +104,8 @@ pub struct CreateRelation {
     pub or_replace: bool,
     /// The query of `… AS SELECT`, optimised.
     pub query: Option<LogicalPlan>,
+    /// `WATERMARK FOR … AS …` of a stream.
+    pub watermark: Option<Watermark>,
 }
 
 /// What becomes of rows of a table.

@@ -4,6 +4,7 @@
 //! moment. Where no person watches, tables that load for long are told of in lines.
 
 mod board;
+mod followed;
 mod log;
 mod screen;
 
@@ -17,6 +18,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use crate::interrupt::Interrupt;
 use crate::terminal::Terminal;
 use board::Board;
+pub(crate) use followed::Followed;
 use log::Log;
 use screen::Screen;
 

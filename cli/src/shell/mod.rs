@@ -16,6 +16,7 @@ use rustyline::{ColorMode, CompletionType, Config, Editor};
 use crate::arguments::{OutputArguments, SessionArguments};
 use crate::diagnostic::Diagnostic;
 use crate::failure::Failure;
+use crate::follow;
 use crate::interrupt::Interrupt;
 use crate::opening;
 use crate::results::Destination;
@@ -67,9 +68,9 @@ pub(crate) fn run(
     if !arguments.quiet {
         shell.greet(&settings);
     }
-    shell
-        .read_lines()
-        .map_err(|error| Failure::outside(format!("the terminal cannot be read: {error}")))
+    let ended = shell.read_lines();
+    follow::stop(&shell.runner.session);
+    ended.map_err(|error| Failure::outside(format!("the terminal cannot be read: {error}")))
 }
 
 fn refuse_files(output: &OutputArguments) -> Result<(), Failure> {

@@ -5,6 +5,9 @@ mod checking;
 mod endings;
 mod errors;
 mod formats;
+#[cfg(unix)]
+mod killing;
+mod pipelines;
 mod scripts;
 mod settings;
 

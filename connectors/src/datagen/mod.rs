@@ -10,6 +10,7 @@
 //! ```
 
 mod domain;
+mod feed;
 mod field;
 mod fill;
 mod generate;
@@ -20,10 +21,12 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use fletching::connector::{
-    Connector, OptionSpec, Reader, RelationSpec, ScanRequest, Sink, Source, SourceSize,
+    Connector, Feed, FeedRequest, OptionSpec, Reader, RelationKind, RelationSpec, ScanRequest, Sink, Source,
+    SourceSize,
 };
 use fletching::{Error, Result};
 
+use feed::{DatagenFeed, Pace};
 use field::FieldPlan;
 use generate::{BLOCK_ROWS, block_of};
 
@@ -50,6 +53,24 @@ use generate::{BLOCK_ROWS, block_of};
 /// assert_eq!(batch.num_rows(), 3);
 /// # Ok::<(), fletching::Error>(())
 /// ```
+///
+/// A stream without `rows` never ends; a query over it is a pipeline:
+///
+/// ```
+/// use fletching::{PipelineState, Session};
+///
+/// let folder = std::env::temp_dir().join(format!("fletching-datagen-{}", std::process::id()));
+/// let session = Session::builder().connectors(fletching_connectors::all()).build()?;
+/// session.sql("CREATE STREAM s (id BIGINT) WITH (connector = 'datagen', fields.id.kind = 'sequence')")?;
+/// let pipeline = session.start(&format!(
+///     "CREATE SINK even WITH (path = '{}/', format = 'csv') AS SELECT id FROM s WHERE id % 2 = 0 LIMIT 500",
+///     folder.display()
+/// ))?;
+/// let stats = pipeline.wait()?;
+/// assert_eq!((stats.rows_out, stats.state), (500, PipelineState::Ended));
+/// # std::fs::remove_dir_all(&folder).ok();
+/// # Ok::<(), fletching::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DatagenConnector;
 
@@ -60,7 +81,15 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "rows",
-        help: "how many rows",
+        help: "how many rows; a stream without it never ends",
+    },
+    OptionSpec {
+        name: "rows.per_second",
+        help: "how fast a stream that goes on gives them",
+    },
+    OptionSpec {
+        name: "follow",
+        help: "whether a stream goes on, rather than being read at once",
     },
     OptionSpec {
         name: "seed",
@@ -88,8 +117,15 @@ impl Connector for DatagenConnector {
                 location: None,
             });
         };
-        options.required("rows", "1000000")?;
-        let rows = options.parsed("rows", "a whole number")?.unwrap_or(0);
+        if spec.kind != RelationKind::Stream {
+            options.required("rows", "1000000")?;
+        }
+        let rows = options.parsed("rows", "a whole number")?;
+        let pace = Pace::from_options(options)?;
+        if pace.follows && spec.kind != RelationKind::Stream {
+            let hint = Some("leave it out, or create a STREAM".to_owned());
+            return Err(options.bad_value("follow", "made-up rows go on in a stream only", hint));
+        }
         let seed = options.parsed("seed", "a whole number")?.unwrap_or(0);
         field::check_names(options, schema)?;
         let fields = schema
@@ -102,6 +138,7 @@ impl Connector for DatagenConnector {
             fields,
             rows,
             seed,
+            pace,
         }))
     }
 
@@ -119,8 +156,29 @@ impl Connector for DatagenConnector {
 struct DatagenSource {
     schema: SchemaRef,
     fields: Vec<FieldPlan>,
-    rows: u64,
+    /// None where there is no end.
+    rows: Option<u64>,
     seed: u64,
+    pace: Pace,
+}
+
+impl DatagenSource {
+    /// Returns the columns asked for, and how they are filled.
+    fn project(&self, projection: Option<&[usize]>) -> Result<(SchemaRef, Arc<[FieldPlan]>)> {
+        let columns = self.fields.len();
+        let projection = projection.map_or_else(|| (0..columns).collect(), <[usize]>::to_vec);
+        if projection.iter().any(|at| *at >= columns) {
+            return Err(Error::internal("a column that does not exist was asked for"));
+        }
+        let fields = projection.iter().map(|at| self.fields[*at].clone()).collect();
+        let schema = Schema::new(
+            projection
+                .iter()
+                .map(|at| Arc::clone(&self.schema.fields()[*at]))
+                .collect::<Vec<_>>(),
+        );
+        Ok((Arc::new(schema), fields))
+    }
 }
 
 impl Source for DatagenSource {
@@ -130,32 +188,23 @@ impl Source for DatagenSource {
 
     fn size(&self) -> SourceSize {
         SourceSize {
-            rows: Some(self.rows),
+            rows: self.rows,
             bytes: None,
         }
     }
 
     fn scan(&self, request: &ScanRequest) -> Result<Vec<Box<dyn Reader>>> {
-        let columns = self.fields.len();
-        let projection = request
-            .projection
-            .clone()
-            .unwrap_or_else(|| (0..columns).collect());
-        if projection.iter().any(|at| *at >= columns) {
-            return Err(Error::internal("a column that does not exist was asked for"));
-        }
-        let fields: Arc<[FieldPlan]> = projection.iter().map(|at| self.fields[*at].clone()).collect();
-        let schema = Arc::new(Schema::new(
-            projection
-                .iter()
-                .map(|at| Arc::clone(&self.schema.fields()[*at]))
-                .collect::<Vec<_>>(),
-        ));
-        let rows = self
-            .rows
-            .min(request.limit.map_or(u64::MAX, |limit| limit as u64));
+        let (schema, fields) = self.project(request.projection.as_deref())?;
+        let limit = request.limit.map_or(u64::MAX, |limit| limit as u64);
+        let rows = self.rows.unwrap_or(u64::MAX).min(limit);
         let blocks = rows.div_ceil(BLOCK_ROWS);
-        let parts = (request.partitions_max.max(1) as u64).min(blocks.max(1));
+        // What has no end is read from its beginning only.
+        let parts_max = if rows == u64::MAX {
+            1
+        } else {
+            request.partitions_max.max(1)
+        };
+        let parts = (parts_max as u64).min(blocks.max(1));
         let readers = (0..parts)
             .map(|part| -> Box<dyn Reader> {
                 // Widened, so that no count of rows overflows.
@@ -177,6 +226,33 @@ impl Source for DatagenSource {
             .collect();
         Ok(readers)
     }
+
+    fn is_unbounded(&self) -> bool {
+        self.pace.follows
+    }
+
+    fn feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {
+        let (schema, fields) = self.project(request.projection.as_deref())?;
+        let feed = DatagenFeed::open(schema, fields, self.seed, self.rows, self.pace, request)?;
+        Ok(Box::new(feed))
+    }
+}
+
+/// Makes the first rows of a block.
+fn make_rows(
+    schema: &SchemaRef,
+    fields: &[FieldPlan],
+    seed: u64,
+    block: u64,
+    rows: usize,
+) -> Result<RecordBatch> {
+    let columns = fields
+        .iter()
+        .map(|field| block_of(field, seed, block, rows))
+        .collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|error| Error::internal(format!("datagen made a bad batch: {error}")))
 }
 
 /// Makes a run of rows, a block at a time.
@@ -198,15 +274,7 @@ impl DatagenReader {
         let block = self.rows.start / BLOCK_ROWS;
         let end = (block + 1).saturating_mul(BLOCK_ROWS).min(self.rows.end);
         let rows = usize::try_from(end - self.rows.start).unwrap_or(0);
-        let columns = self
-            .fields
-            .iter()
-            .map(|field| block_of(field, self.seed, block, rows))
-            .collect::<Result<Vec<_>>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map(Some)
-            .map_err(|error| Error::internal(format!("datagen made a bad batch: {error}")))
+        make_rows(&self.schema, &self.fields, self.seed, block, rows).map(Some)
     }
 }
 

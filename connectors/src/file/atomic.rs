@@ -67,11 +67,18 @@ impl AtomicFile {
         refuse_existing(&self.target, self.overwrite)?;
         fs::rename(&self.temp, &self.target).map_err(|error| Error::file(&self.target, &error))?;
         self.published = true;
-        // The rename is on disk once its folder is; not every file system lets a folder be synced.
-        if let Some(folder) = self.temp.parent().and_then(|folder| File::open(folder).ok()) {
-            let _ = folder.sync_all();
+        if let Some(folder) = self.temp.parent() {
+            sync_folder(folder);
         }
         Ok(self.bytes)
+    }
+}
+
+/// Makes a rename durable: it is on disk once its folder is. Not every file system lets a folder
+/// be synced.
+pub(super) fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
     }
 }
 

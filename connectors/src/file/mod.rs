@@ -4,6 +4,7 @@ mod atomic;
 mod columns;
 mod dead_letters;
 mod encode;
+mod epochs;
 mod format;
 #[cfg(feature = "ipc")]
 mod ipc_read;

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use fletching::connector::{Options, Sink, SinkSummary, SinkWriter};
+use fletching::connector::{EpochWriter, Options, Sink, SinkSummary, SinkWriter};
 use fletching::{Error, Result};
 
 use super::atomic::AtomicFile;
 use super::encode::Encoder;
+use super::epochs::EpochFiles;
 use super::format::{Format, Packing, guess, packing_option};
 use super::packing::Packer;
 use super::paths::file_error;
@@ -85,7 +86,8 @@ pub(crate) struct FileSink {
     format: Format,
     kind: SinkKind,
     packing: Packing,
-    overwrite: bool,
+    /// Whether what is there may be replaced, where that is said.
+    overwrite: Option<bool>,
 }
 
 impl FileSink {
@@ -97,7 +99,7 @@ impl FileSink {
             false => Packing::None,
         };
         let parts = text.ends_with('/').then(AtomicUsize::default);
-        let overwrite = options.boolean("overwrite")?.unwrap_or(true);
+        let overwrite = options.boolean("overwrite")?;
         if !format.is_text() && guess(&path).packing != Packing::None {
             let message = format!("a {} file is packed inside, not as a whole", format.word());
             let hint = "leave out the ending, and set the option compression".to_owned();
@@ -118,11 +120,20 @@ impl FileSink {
             return self.path.clone();
         };
         let number = parts.fetch_add(1, Relaxed);
-        let (extension, ending) = (self.format.extension(), self.packing.ending());
-        self.path.join(format!("part-{number:04}.{extension}{ending}"))
+        self.path.join(self.file_name(&format!("part-{number:04}")))
     }
 
-    fn check(&self, schema: &SchemaRef, target: &Path) -> Result<()> {
+    /// Returns the folder that files are written into, where it is one.
+    pub(super) fn folder(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives a file in the folder its ending.
+    pub(super) fn file_name(&self, stem: &str) -> String {
+        format!("{stem}.{}{}", self.format.extension(), self.packing.ending())
+    }
+
+    pub(super) fn check(&self, schema: &SchemaRef, target: &Path) -> Result<()> {
         for (at, field) in schema.fields().iter().enumerate() {
             if schema.fields()[..at]
                 .iter()
@@ -146,7 +157,11 @@ impl FileSink {
         Ok(())
     }
 
-    fn encoder(&self, file: AtomicFile, schema: &SchemaRef) -> Result<Box<dyn Encoder>, ArrowError> {
+    pub(super) fn encoder(
+        &self,
+        file: AtomicFile,
+        schema: &SchemaRef,
+    ) -> Result<Box<dyn Encoder>, ArrowError> {
         Ok(match &self.kind {
             #[cfg(feature = "parquet")]
             SinkKind::Parquet {
@@ -175,7 +190,7 @@ impl Sink for FileSink {
     fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SinkWriter>> {
         let path = self.target();
         self.check(schema, &path)?;
-        let file = AtomicFile::create(&path, self.overwrite)?;
+        let file = AtomicFile::create(&path, self.overwrite.unwrap_or(true))?;
         let encoder = self
             .encoder(file, schema)
             .map_err(|error| unwritable(&path, error))?;
@@ -189,9 +204,27 @@ impl Sink for FileSink {
     fn keeps_outputs(&self) -> bool {
         self.parts.is_some()
     }
+
+    fn epochs(&self, schema: &SchemaRef, _consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        if self.parts.is_none() {
+            let hint = format!("end the path with '/', as in path = '{}/'", self.path.display());
+            let message = "is one file, and a stream that does not end needs a folder";
+            return Err(file_error(&self.path, message, Some(hint)));
+        }
+        let sink = Self {
+            path: self.path.clone(),
+            parts: None,
+            format: self.format,
+            kind: self.kind.clone(),
+            packing: self.packing,
+            overwrite: self.overwrite,
+        };
+        let may_replace = self.overwrite == Some(true);
+        Ok(Box::new(EpochFiles::new(sink, schema, may_replace)?))
+    }
 }
 
-fn unwritable(path: &Path, error: ArrowError) -> Error {
+pub(super) fn unwritable(path: &Path, error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, error) => Error::file(path, &error),
         other => file_error(path, format!("cannot be written: {other}"), None),

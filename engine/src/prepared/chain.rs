@@ -26,6 +26,39 @@ impl Chain {
         Ok(chain(plan, &mut steps)?.then_some(Self(steps)))
     }
 
+    /// Pins the tables of every lookup at their current versions: one for each step, none where a
+    /// step has no tables.
+    pub(super) fn pin(&self) -> Result<ChainPins> {
+        let pin = |step: &Step| match step {
+            Step::Lookup(join, kept) => current(join, kept).map(Some),
+            _ => Ok(None),
+        };
+        Ok(ChainPins(self.0.iter().map(pin).collect::<Result<_>>()?))
+    }
+
+    /// Lets go of versions that were pinned.
+    pub(super) fn release(&self, pins: ChainPins) {
+        drop(pins);
+        for step in &self.0 {
+            if let Step::Lookup(_, kept) = step {
+                release(kept);
+            }
+        }
+    }
+
+    /// Runs every step over one batch, with tables as they were pinned.
+    pub(super) fn run_pinned(&self, batch: RecordBatch, pins: &ChainPins) -> Result<Vec<RecordBatch>> {
+        let mut batches = vec![batch];
+        for (step, pinned) in self.0.iter().zip(&pins.0) {
+            batches = match (step, pinned) {
+                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, None)?,
+                _ => step.run_each(&batches)?,
+            };
+            batches.retain(|batch| batch.num_rows() > 0);
+        }
+        Ok(batches)
+    }
+
     /// Makes room for the rows that the steps let wait; nothing where none does.
     pub(super) fn parkings(&self) -> Option<Parkings> {
         let parking = |step: &Step| match step {
@@ -47,6 +80,9 @@ impl Chain {
         Ok(batches)
     }
 }
+
+/// The versions of tables that a run of many batches reads, a step each.
+pub(crate) struct ChainPins(Vec<Option<Arc<PinnedTables>>>);
 
 enum Step {
     /// Keeps some columns.
@@ -107,8 +143,8 @@ impl Step {
         match self {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
-                let (now, is_last) = (call.now, call.is_last);
                 if let Some(Some(parking)) = call.parkings.get_mut(at) {
+                    let (now, is_last) = (call.now, call.is_last);
                     let mut ready = if is_last {
                         parking.release_all(join, &pinned, now)?
                     } else {
@@ -119,20 +155,17 @@ impl Step {
                     }
                     batches = ready;
                 }
-                let mut joined = Vec::new();
-                for batch in &batches {
-                    let letters: Option<&dyn Letters> = Some(call.letters.as_ref());
-                    join.join(&pinned, batch, ROWS_JOINED_MAX, letters, &mut |batch| {
-                        joined.push(batch);
-                        Ok(())
-                    })?;
-                }
+                let joined = look_up(join, &pinned, &batches, Some(call.letters.as_ref()))?;
                 drop(pinned);
                 release(kept);
                 Ok(joined)
             }
-            _ => batches.iter().map(|batch| self.run_one(batch)).collect(),
+            _ => self.run_each(&batches),
         }
+    }
+
+    fn run_each(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+        batches.iter().map(|batch| self.run_one(batch)).collect()
     }
 
     fn run_one(&self, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -162,6 +195,22 @@ impl Step {
 
 /// Rows that a join may hand over at once: all of them, but for joins that multiply beyond it.
 const ROWS_JOINED_MAX: usize = 1 << 24;
+
+fn look_up(
+    join: &LookupJoin,
+    pinned: &PinnedTables,
+    batches: &[RecordBatch],
+    letters: Option<&dyn Letters>,
+) -> Result<Vec<RecordBatch>> {
+    let mut joined = Vec::new();
+    for batch in batches {
+        join.join(pinned, batch, ROWS_JOINED_MAX, letters, &mut |batch| {
+            joined.push(batch);
+            Ok(())
+        })?;
+    }
+    Ok(joined)
+}
 
 /// Returns the tables' current versions, pinned anew where one has changed.
 fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<PinnedTables>> {

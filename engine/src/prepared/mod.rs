@@ -10,6 +10,7 @@
 mod call;
 mod chain;
 mod condition;
+mod epoch;
 mod outbox;
 mod waiting;
 
@@ -22,6 +23,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use fletching_planner::{RelationKind, Statement};
 use parking_lot::Mutex;
@@ -29,13 +31,16 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::call::{Call, Parkings, Turn};
 use self::chain::Chain;
+pub(crate) use self::chain::ChainPins;
 use self::outbox::Outbox;
-use crate::clock::Clock;
+use crate::clock::WaitClock;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, lookups_of};
 use crate::fit::fit;
 use crate::operator::{ArmSpec, CallLetters, LookupCounts, LookupJoin};
-use crate::session::{Entry, Session, context_with, letter_sinks, named, output_schema, relations_of};
+use crate::session::{
+    Entry, Session, StatementCatalog, context_with, letter_sinks, named, output_schema, relations_of,
+};
 
 /// A query over one stream, ready to be called with batches of it, from many threads at once.
 ///
@@ -53,7 +58,7 @@ pub struct Prepared {
     /// Rows that wait for their keys, where some may.
     waiting: Option<Mutex<Parkings>>,
     outbox: Outbox,
-    clock: Clock,
+    clock: WaitClock,
 }
 
 enum Kind {
@@ -132,8 +137,18 @@ impl Prepared {
         let Statement::Query(plan) = planned.statement else {
             return Err(Error::internal("a query became something else"));
         };
-        session.load_tables(&plan, &catalog)?;
-        let physical = session.single_threaded_plan(&plan, &catalog)?;
+        Self::of_plan(session, &plan, catalog, input)
+    }
+
+    /// Prepares a plan whose one stream is the catalog's input. Tables are loaded and indexed now.
+    pub(crate) fn of_plan(
+        session: &Session,
+        plan: &LogicalPlan,
+        catalog: StatementCatalog,
+        input: SchemaRef,
+    ) -> Result<Self> {
+        session.load_tables(plan, &catalog)?;
+        let physical = session.single_threaded_plan(plan, &catalog)?;
         let lookups = lookups_of(&physical);
         let outbox = Outbox::new(letter_sinks(&physical, &catalog)?);
         let (kind, waiting) = match Chain::of_plan(&physical)? {
@@ -146,7 +161,7 @@ impl Prepared {
                 (Kind::Plan(physical), None)
             }
         };
-        let output = output_schema(&plan);
+        let output = output_schema(plan);
         Ok(Self {
             session: session.clone(),
             state: catalog.state,
@@ -157,7 +172,7 @@ impl Prepared {
             lookups,
             waiting,
             outbox,
-            clock: Clock::default(),
+            clock: WaitClock::default(),
         })
     }
 
@@ -358,8 +373,8 @@ impl Session {
     /// Plans for one thread, so that nothing is exchanged between partitions.
     fn single_threaded_plan(
         &self,
-        plan: &datafusion::logical_expr::LogicalPlan,
-        catalog: &crate::session::StatementCatalog,
+        plan: &LogicalPlan,
+        catalog: &StatementCatalog,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut state = catalog.state.clone();
         state.config_mut().options_mut().execution.target_partitions = 1;

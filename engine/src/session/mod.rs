@@ -3,6 +3,9 @@
 mod change;
 mod check_join;
 mod dead_letters;
+mod event_time;
+mod pipeline_settings;
+mod pipelines;
 mod progress;
 mod registry;
 mod rows;
@@ -36,6 +39,7 @@ pub(crate) use show::sql_type;
 use crate::connector::{Connector, SourceReport};
 use crate::error::{Error, Result};
 use crate::operator::{LookupCounts, LookupJoin};
+use crate::pipeline::Pipeline;
 use crate::prepared::Prepared;
 use crate::table::{Table, TableEvents, TableOptions, TableOrigin, TableWatch};
 use settings::Settings;
@@ -80,6 +84,8 @@ pub(crate) struct Inner {
     threads: Mutex<Option<Threads>>,
     /// The flags of the statements at work.
     running: Mutex<Vec<std::sync::Weak<AtomicBool>>>,
+    /// The pipelines started, those that have ended too.
+    pipelines: Mutex<Vec<Pipeline>>,
 }
 
 /// The threads of a session: one set for async work, one for data parallelism.
@@ -152,6 +158,7 @@ impl SessionBuilder {
             warnings: Mutex::default(),
             threads: Mutex::new(None),
             running: Mutex::default(),
+            pipelines: Mutex::default(),
         };
         Ok(Session {
             inner: Arc::new(inner),
@@ -245,7 +252,10 @@ impl Session {
         for warning in planned.warnings {
             self.warn(warning);
         }
-        self.carry_out(planned.statement, &catalog)
+        match self.continuous(statement, &planned.statement, &catalog)? {
+            Some(continuous) => self.start_sink(continuous),
+            None => self.carry_out(planned.statement, &catalog),
+        }
     }
 
     /// Plans one statement and registers the names it creates, but runs and loads nothing.
@@ -258,6 +268,7 @@ impl Session {
         for warning in planned.warnings {
             self.warn(warning);
         }
+        self.continuous(statement, &planned.statement, &catalog)?;
         self.check_planned(planned.statement, &catalog)
     }
 

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use fletching_planner::{Catalog, Relation, RelationKind, SqlError, SqlErrorKind, Versions, ViewSource};
 use parking_lot::Mutex;
 
+use super::event_time::StreamTime;
 use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
 use crate::error::Error;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
@@ -26,6 +27,8 @@ pub(crate) struct StreamEntry {
     /// The same, where the program fills it.
     pub(crate) memory: Option<Arc<MemoryStream>>,
     pub(crate) connector: String,
+    /// Its event time, where it declares one.
+    pub(crate) event_time: Option<StreamTime>,
 }
 
 /// A sink of a session. Without declared columns it takes those of what is written first.
@@ -60,6 +63,7 @@ impl Entry {
             source: Arc::clone(&memory) as _,
             memory: Some(memory),
             connector: "memory".into(),
+            event_time: None,
         })
     }
 

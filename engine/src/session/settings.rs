@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use datafusion::common::config::ConfigOptions;
 
+use super::pipeline_settings::PipelineSettings;
 use crate::connector::nearest;
 use crate::error::{Error, Result};
 
@@ -20,6 +21,8 @@ pub(crate) struct Settings {
     pub(crate) memory_max: Arc<AtomicU64>,
     /// Rows of a stream that `CHECK JOIN` looks at.
     pub(crate) check_sample_rows: usize,
+    /// What pipelines that go on are started with.
+    pub(crate) pipelines: PipelineSettings,
     /// DataFusion's own, as set by name.
     pub(crate) datafusion: ConfigOptions,
 }
@@ -53,6 +56,38 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
         help: "bytes that a table may hold, as in '512MB'; more is refused (default none; a table's \
                option memory.max goes before)",
     },
+    SettingSpec {
+        name: "checkpoint.path",
+        help: "the folder where pipelines keep how far they have come, to go on from there (default none)",
+    },
+    SettingSpec {
+        name: "checkpoint.interval",
+        help: "time from one epoch of a pipeline with checkpoints to the next at least (default 1s)",
+    },
+    SettingSpec {
+        name: "checkpoint.keep",
+        help: "checkpoints kept of each pipeline (default 3)",
+    },
+    SettingSpec {
+        name: "epoch.rows_max",
+        help: "records of an epoch, after which it is committed (default 1000000)",
+    },
+    SettingSpec {
+        name: "epoch.bytes_max",
+        help: "bytes of records of an epoch, after which it is committed (default 128MB)",
+    },
+    SettingSpec {
+        name: "epoch.ms_max",
+        help: "milliseconds from an epoch's first record to its commit (default 100)",
+    },
+    SettingSpec {
+        name: "watermark.idle",
+        help: "after how long without records a partition no longer holds the watermark back (default 30s)",
+    },
+    SettingSpec {
+        name: "watermark.ahead_max",
+        help: "how far ahead of the clock a record moves the watermark at most (default 1h)",
+    },
 ];
 
 const THREADS_MAX: usize = 1024;
@@ -69,6 +104,7 @@ impl Settings {
             interleaves: true,
             memory_max: Arc::default(),
             check_sample_rows: 10_000,
+            pipelines: PipelineSettings::default(),
             datafusion: ConfigOptions::new(),
         };
         if let Ok(text) = std::env::var("FLETCHING_THREADS") {
@@ -86,6 +122,7 @@ impl Settings {
             "check.sample_rows" => {
                 self.check_sample_rows = whole("check.sample_rows", value, SAMPLE_ROWS_MAX)?;
             }
+            _ if PipelineSettings::knows(name) => self.pipelines.set(name, value)?,
             _ if name.starts_with("datafusion.") => {
                 self.datafusion.set(name, value).map_err(|error| Error::Option {
                     subject: format!("setting {name}"),
@@ -114,6 +151,7 @@ impl Settings {
             }),
             "lookup.interleave" => Ok(if self.interleaves { "on" } else { "off" }.to_string()),
             "check.sample_rows" => Ok(self.check_sample_rows.to_string()),
+            _ if PipelineSettings::knows(name) => Ok(self.pipelines.get(name)),
             _ => match self
                 .datafusion
                 .entries()

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use fletching_planner::{CreateRelation, RelationKind, Statement};
 
 use super::change::check_owned;
+use super::event_time::{LateOptions, StreamTime};
 use super::registry::{SinkEntry, ViewEntry};
 use super::rows::{Outcome, Summary};
 use super::tables::declared;
@@ -84,7 +85,7 @@ impl Session {
         }
     }
 
-    fn name_is_taken(&self, create: &CreateRelation) -> Error {
+    pub(super) fn name_is_taken(&self, create: &CreateRelation) -> Error {
         let there = self
             .inner
             .registry
@@ -100,22 +101,26 @@ impl Session {
     }
 
     fn create_stream_relation(&self, create: &CreateRelation) -> Result<Outcome> {
-        let (connector, spec) = self.spec(create, connector::RelationKind::Stream)?;
-        let entry = if connector == "memory" {
+        let (connector, mut spec) = self.spec(create, connector::RelationKind::Stream)?;
+        let late = LateOptions::take(&mut spec.options)?;
+        let mut entry = if connector == "memory" {
             spec.options.check(&[])?;
             let memory = Arc::new(MemoryStream::new(declared(create)?));
             StreamEntry {
                 source: Arc::clone(&memory) as _,
                 memory: Some(memory),
                 connector,
+                event_time: None,
             }
         } else {
             StreamEntry {
                 source: self.find_connector(&connector, create)?.source(&spec)?,
                 memory: None,
                 connector,
+                event_time: None,
             }
         };
+        entry.event_time = StreamTime::new(create, &entry.source.schema(), late)?;
         self.register(&create.name, Entry::Stream(entry), create.or_replace)?;
         Ok(Outcome::done(format!("stream {} created", create.name)))
     }
@@ -204,6 +209,10 @@ impl Session {
         }
         for name in names {
             registry.remove(name);
+        }
+        drop(registry);
+        for name in names {
+            self.end_pipeline(name);
         }
         Ok(Outcome::done(format!(
             "{} {} dropped",

@@ -331,31 +331,29 @@ fn duration(options: &Options, name: &str) -> Result<Option<Duration>> {
     let Some(text) = options.text(name).map(str::trim) else {
         return Ok(None);
     };
+    time_span(text).map(Some).ok_or_else(|| {
+        let message = format!("expected a time span such as '30s' or '200ms', found '{text}'");
+        options.bad_value(name, &message, None)
+    })
+}
+
+/// Reads a time span; none where it is not one.
+pub(crate) fn time_span(text: &str) -> Option<Duration> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds = match unit.trim().to_ascii_lowercase().as_str() {
-        "us" | "µs" => Some(1e-6),
-        "ms" => Some(1e-3),
-        "s" => Some(1.0),
-        "m" | "min" => Some(60.0),
-        "h" => Some(3600.0),
-        "d" => Some(86_400.0),
-        _ => None,
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
     };
-    let number: Option<f64> = number.parse().ok();
-    match number
-        .zip(seconds)
-        .map(|(number, unit)| Duration::try_from_secs_f64(number * unit))
-    {
-        Some(Ok(duration)) => Ok(Some(duration)),
-        _ => Err(options.bad_value(
-            name,
-            &format!("expected a time span such as '30s' or '200ms', found '{text}'"),
-            None,
-        )),
-    }
+    let number: f64 = number.parse().ok()?;
+    Duration::try_from_secs_f64(number * seconds).ok()
 }
 
 /// Reads a text as a value of a type; none where it is not one.

@@ -1,0 +1,286 @@
+//! Checkpoints: where a pipeline has come to, kept so that it goes on from there after any end.
+//!
+//! One is written for each epoch, between the moment its output is durable and the moment it is
+//! shown: positions, counters and the number of the epoch stand or fall with the output. A
+//! pipeline's checkpoints are files in a folder of its name (`keeper.rs`), in a format whose every
+//! block has a checksum (`format.rs`).
+
+mod crc32c;
+mod format;
+mod keeper;
+mod storage;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) use keeper::{Keeper, Turn};
+pub(crate) use storage::LocalFolder;
+#[cfg(test)]
+pub(crate) use storage::Storage;
+
+use crate::connector::Position;
+use crate::error::{Error, Result};
+use keeper::{checkpoints, expendable, read};
+use storage::Storage as _;
+
+/// Which pipeline a checkpoint belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PipelineIdentity {
+    /// Its name: that of its sink.
+    pub name: String,
+    /// A hash of the words of its SQL.
+    pub fingerprint: u64,
+    /// Its SQL, for people.
+    pub sql: String,
+}
+
+/// Where a pipeline stood after an epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// Whose it is.
+    pub identity: PipelineIdentity,
+    /// The epoch, counted from one.
+    pub epoch: u64,
+    /// Whether the pipeline has come to its end: its LIMIT, or that of its source.
+    pub is_finished: bool,
+    /// How far each partition was read.
+    pub positions: Vec<Position>,
+    /// What was counted from the beginning on.
+    pub counters: Vec<(String, u64)>,
+    /// The event time up to which each partition was seen, in microseconds since 1970.
+    pub watermarks: Vec<(String, i64)>,
+}
+
+impl Checkpoint {
+    /// Returns a counter; zero where it is not there.
+    ///
+    /// ```
+    /// let checkpoint = fletching::checkpoint::Checkpoint::default();
+    /// assert_eq!(checkpoint.counter("rows_out"), 0);
+    /// ```
+    pub fn counter(&self, name: &str) -> u64 {
+        let found = self.counters.iter().find(|(known, _)| known == name);
+        found.map_or(0, |(_, count)| *count)
+    }
+}
+
+/// A checkpoint in a folder.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredCheckpoint {
+    /// The pipeline's folder.
+    pub pipeline: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The epoch that its name tells.
+    pub epoch: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// What is in it, or why it cannot be used.
+    pub checkpoint: std::result::Result<Checkpoint, String>,
+}
+
+/// Lists the checkpoints under a path, those of each pipeline from the newest on. The path is one
+/// that `checkpoint.path` was set to, or the folder of one pipeline in it.
+///
+/// # Errors
+/// Fails where the folder cannot be read.
+///
+/// ```
+/// let folder = std::env::temp_dir().join("fletching-no-such-checkpoints");
+/// assert!(fletching::checkpoint::list(&folder).is_err());
+/// ```
+pub fn list(path: &Path) -> Result<Vec<StoredCheckpoint>> {
+    let mut found = Vec::new();
+    for folder in folders(path)? {
+        let storage = LocalFolder::at(&folder);
+        let names = storage.names().map_err(|error| Error::file(&folder, &error))?;
+        let pipeline = folder
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        for (epoch, name) in checkpoints(&names) {
+            let path = folder.join(name);
+            let checkpoint = read(&storage, name, epoch).map_err(|error| Error::file(&path, &error))?;
+            let bytes = fs::metadata(&path).map_or(0, |meta| meta.len());
+            found.push(StoredCheckpoint {
+                pipeline: pipeline.clone(),
+                path,
+                epoch,
+                bytes,
+                checkpoint,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// Removes all checkpoints under a path but the newest `keep` of each pipeline, and returns the
+/// files removed. With `keep` of zero the pipelines begin anew when they are started next.
+///
+/// # Errors
+/// Fails where a file cannot be removed.
+///
+/// ```
+/// let folder = std::env::temp_dir().join(format!("fletching-prune-{}", std::process::id()));
+/// std::fs::create_dir_all(&folder)?;
+/// assert!(fletching::checkpoint::prune(&folder, 1)?.is_empty()); // no pipeline has written there
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn prune(path: &Path, keep: usize) -> Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    for folder in folders(path)? {
+        let failed = |error: std::io::Error| Error::file(&folder, &error);
+        let storage = LocalFolder::at(&folder);
+        let _lock = storage.lock().map_err(failed)?;
+        let names = storage.names().map_err(failed)?;
+        for name in expendable(&names, keep) {
+            storage.remove(&name).map_err(failed)?;
+            removed.push(folder.join(name));
+        }
+    }
+    Ok(removed)
+}
+
+/// Returns the folders of pipelines: the path itself where it holds checkpoints, or else those in it.
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| Error::file(path, &error);
+    let names = LocalFolder::at(path).names().map_err(failed)?;
+    if !checkpoints(&names).is_empty() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let inside = names.iter().map(|name| path.join(name));
+    Ok(inside.filter(|path| path.is_dir()).collect())
+}
+
+/// Returns the folder of a pipeline's checkpoints. A letter that a file name may not have is
+/// written as `%` and its number.
+pub(crate) fn folder_of(path: &Path, pipeline: &str) -> PathBuf {
+    let mut name = String::new();
+    for letter in pipeline.chars() {
+        if letter.is_alphanumeric() || "_-".contains(letter) {
+            name.push(letter);
+        } else {
+            name.push_str(&format!("%{:x}", u32::from(letter)));
+        }
+    }
+    path.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(sql: &str) -> PipelineIdentity {
+        PipelineIdentity {
+            name: "enriched".into(),
+            fingerprint: sql.len() as u64,
+            sql: sql.into(),
+        }
+    }
+
+    fn checkpoint(epoch: u64) -> Checkpoint {
+        Checkpoint {
+            identity: identity("SELECT 1"),
+            epoch,
+            ..Checkpoint::default()
+        }
+    }
+
+    fn open(folder: &Path, sql: &str) -> Result<(Keeper, keeper::Found)> {
+        let storage = LocalFolder::create(&folder_of(folder, "enriched")).unwrap();
+        Keeper::open(Box::new(storage), identity(sql), 3)
+    }
+
+    #[test]
+    fn the_newest_is_found_and_old_ones_are_forgotten() {
+        let folder = tempfile_folder();
+        let (keeper, found) = open(&folder.0, "SELECT 1").unwrap();
+        assert!(found.checkpoint.is_none() && found.damage.is_empty());
+        for epoch in 1..=9 {
+            let turn = keeper.turn().unwrap();
+            keeper.write(&checkpoint(epoch), &turn).unwrap();
+        }
+        let epochs: Vec<_> = list(&folder.0).unwrap().iter().map(|found| found.epoch).collect();
+        assert_eq!(epochs, [9, 8, 7]);
+        let (_, found) = open(&folder.0, "SELECT 1").unwrap();
+        assert_eq!(found.checkpoint, Some(checkpoint(9)));
+        assert_eq!(prune(&folder.0, 1).unwrap().len(), 2);
+        assert_eq!(list(&folder.0).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_one_is_passed_over_and_told_of() {
+        let folder = tempfile_folder();
+        let (keeper, _) = open(&folder.0, "SELECT 1").unwrap();
+        for epoch in 1..=3 {
+            keeper.write(&checkpoint(epoch), &keeper.turn().unwrap()).unwrap();
+        }
+        for epoch in [3, 2] {
+            let path = folder_of(&folder.0, "enriched").join(format!("checkpoint-{epoch:020}"));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[20] ^= 4;
+            fs::write(&path, bytes).unwrap();
+            let (_, found) = open(&folder.0, "SELECT 1").unwrap();
+            assert_eq!(found.checkpoint, Some(checkpoint(epoch - 1)));
+            assert!(
+                found.damage[0].contains("is damaged: the checksum"),
+                "{:?}",
+                found.damage
+            );
+        }
+        let path = folder_of(&folder.0, "enriched").join(format!("checkpoint-{:020}", 1));
+        fs::write(path, b"FLCH").unwrap();
+        let error = open(&folder.0, "SELECT 1").err().unwrap();
+        assert!(error.to_string().contains("no checkpoint is whole"), "{error}");
+    }
+
+    #[test]
+    fn another_query_is_refused_and_does_not_fence() {
+        let folder = tempfile_folder();
+        let (keeper, _) = open(&folder.0, "SELECT 1").unwrap();
+        keeper.write(&checkpoint(1), &keeper.turn().unwrap()).unwrap();
+        let error = open(&folder.0, "SELECT 1 + 1").err().unwrap().to_string();
+        assert!(
+            error.contains("was written by another query: SELECT 1"),
+            "{error}"
+        );
+        keeper.turn().unwrap();
+    }
+
+    #[test]
+    fn the_older_of_two_is_fenced() {
+        let folder = tempfile_folder();
+        let (older, _) = open(&folder.0, "SELECT 1").unwrap();
+        older.write(&checkpoint(1), &older.turn().unwrap()).unwrap();
+        let (newer, found) = open(&folder.0, "SELECT 1").unwrap();
+        assert_eq!(found.checkpoint, Some(checkpoint(1)));
+        assert_eq!(older.turn().err().unwrap().code(), "FENCED");
+        newer.write(&checkpoint(2), &newer.turn().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn names_of_folders_are_plain() {
+        assert_eq!(folder_of(Path::new("p"), "a/../b"), Path::new("p/a%2f%2e%2e%2fb"));
+    }
+
+    /// A folder that goes with the test; the engine has no other use for a crate of such folders.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn tempfile_folder() -> Folder {
+        use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let name = format!("fletching-checkpoints-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}

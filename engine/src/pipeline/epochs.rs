@@ -1,0 +1,403 @@
+//! The epoch loop.
+//!
+//! ```text
+//!             ┌──────────────── a round ─────────────────┐
+//!  restore ─▶ poll ─▶ run (tables pinned) ─▶ sink.write ─┤ until the epoch is due
+//!             ▲                                          ▼
+//!             │            turn (others wait) ─▶ sink.prepare ─▶ checkpoint ─▶ sink.commit
+//!             └───────────────────────────────── feed.committed ◀──────────────────┘
+//! ```
+//!
+//! An epoch is made of rounds: each takes what has arrived and computes it, so that latency is low
+//! when there is little to do and batches are long when there is much. Everything from poll to
+//! commit is synchronous. Time is asked only to decide when an epoch is due, never to compute.
+//!
+//! Whatever the moment of a crash, the next start finds one of two states: the checkpoint of an
+//! epoch is there, and its output is durable and will be shown; or it is not, and the epoch's
+//! records are read again from where the checkpoint before says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use arrow::array::{Array, RecordBatch};
+
+use super::counters::Counters;
+use super::event_time::EventTime;
+use super::inbox::Inbox;
+use super::phase::{AtPhase, Phase};
+use crate::checkpoint::{Checkpoint, Keeper, Turn};
+use crate::clock::Clock;
+use crate::connector::{EpochWriter, Polled, Position};
+use crate::error::{Error, Result};
+use crate::prepared::{ChainPins, Prepared};
+
+/// How large an epoch may grow, and how often one is committed.
+#[derive(Debug, Clone)]
+pub(crate) struct EpochLimits {
+    /// Records taken in.
+    pub(crate) rows_max: u64,
+    /// Bytes of them in memory.
+    pub(crate) bytes_max: u64,
+    /// Time since its first record.
+    pub(crate) us_max: u64,
+    /// Time from one commit to the next at least.
+    pub(crate) interval_us: u64,
+    /// Records given out in all, where the query has a LIMIT.
+    pub(crate) limit: Option<u64>,
+}
+
+/// Records of one round at most: enough to keep all cores busy, few enough to stay in memory.
+const ROUND_ROWS_MAX: u64 = 1 << 17;
+/// How long a round waits for its first record before it looks whether to stop.
+const WAIT_MAX: Duration = Duration::from_millis(20);
+/// How often a sink is asked to show an epoch.
+const COMMIT_ATTEMPTS: u32 = 3;
+
+/// A pipeline at work.
+pub(crate) struct EpochLoop {
+    pub(crate) query: Arc<Prepared>,
+    pub(crate) inbox: Box<dyn Inbox>,
+    pub(crate) writer: Box<dyn EpochWriter>,
+    pub(crate) keeper: Option<Keeper>,
+    pub(crate) limits: EpochLimits,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) event_time: Option<EventTime>,
+    /// Where late records go, where they are kept apart.
+    pub(crate) letters: Option<Box<dyn EpochWriter>>,
+    pub(super) counters: Arc<Counters>,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) at_phase: AtPhase,
+    pub(crate) state: State,
+    pub(crate) making: Making,
+}
+
+/// Where the pipeline stands: what a checkpoint keeps.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// The epoch committed last.
+    epoch: u64,
+    positions: BTreeMap<Arc<str>, String>,
+    rows_in: u64,
+    rows_out: u64,
+    pub(super) is_finished: bool,
+}
+
+impl State {
+    /// Takes over where a checkpoint left off.
+    pub(crate) fn of_checkpoint(checkpoint: &Checkpoint) -> Self {
+        let positions = checkpoint.positions.iter();
+        Self {
+            epoch: checkpoint.epoch,
+            positions: positions
+                .map(|position| (Arc::clone(&position.partition), position.place.clone()))
+                .collect(),
+            rows_in: checkpoint.counter("rows_in"),
+            rows_out: checkpoint.counter("rows_out"),
+            is_finished: checkpoint.is_finished,
+        }
+    }
+
+    /// Takes the positions that the sink has shown where they are others: then the last epoch of
+    /// the checkpoint never came to be.
+    pub(crate) fn resume_at(&mut self, positions: Vec<Position>) {
+        let positions = positions.into_iter();
+        let positions = positions
+            .map(|position| (position.partition, position.place))
+            .collect();
+        if self.positions != positions {
+            self.positions = positions;
+            self.is_finished = false;
+        }
+    }
+
+    /// Returns where each partition stands.
+    pub(crate) fn positions(&self) -> Vec<Position> {
+        let position = |(partition, place): (&Arc<str>, &String)| Position {
+            partition: Arc::clone(partition),
+            place: place.clone(),
+        };
+        self.positions.iter().map(position).collect()
+    }
+}
+
+/// The epoch in the making.
+#[derive(Default)]
+pub(crate) struct Making {
+    pins: Option<ChainPins>,
+    pub(super) rows: u64,
+    bytes: u64,
+    /// When its first record came.
+    began_us: u64,
+    /// When the one before was committed.
+    committed_us: u64,
+}
+
+/// What a round took in.
+#[derive(Default)]
+struct Round {
+    batches: Vec<RecordBatch>,
+    rows: u64,
+    bytes: u64,
+    /// Whether it is the last, and whether that is for good.
+    is_last: bool,
+    is_end: bool,
+}
+
+impl EpochLoop {
+    /// Runs until the source ends, the LIMIT is reached or it is told to stop.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        self.restore()?;
+        if self.state.is_finished {
+            return self.inbox.close();
+        }
+        self.state.is_finished = self.is_at_limit();
+        let mut is_last = self.state.is_finished;
+        while !is_last {
+            is_last = self.round()?;
+            if !is_last && self.making.rows > 0 && self.is_due() {
+                self.publish()?;
+            }
+        }
+        // That it has ended is worth a checkpoint of its own.
+        if self.making.rows > 0 || self.state.is_finished && self.keeper.is_some() {
+            self.publish()?;
+        }
+        self.inbox.close()
+    }
+
+    /// Brings the sink to where the checkpoint stands.
+    fn restore(&mut self) -> Result<()> {
+        (self.at_phase)(Phase::Restoring)?;
+        let turn = self.turn()?;
+        self.writer.restore(self.state.epoch)?;
+        if let Some(letters) = &mut self.letters {
+            letters.restore(self.state.epoch)?;
+        }
+        drop(turn);
+        self.counters.restored_epoch.store(self.state.epoch, Relaxed);
+        self.count();
+        (self.at_phase)(Phase::Restored)
+    }
+
+    /// Takes what has arrived, computes it and gives it to the sink. Returns whether it was the last.
+    fn round(&mut self) -> Result<bool> {
+        let round = self.poll()?;
+        self.counters
+            .has_caught_up
+            .store(self.inbox.has_caught_up(), Relaxed);
+        if round.is_end {
+            self.state.is_finished = true;
+        }
+        if round.rows == 0 {
+            return Ok(round.is_last);
+        }
+        (self.at_phase)(Phase::Polled)?;
+        self.state.rows_in += round.rows;
+        self.making.rows += round.rows;
+        self.making.bytes += round.bytes;
+        let pins = match self.making.pins.take() {
+            Some(pins) => pins,
+            None => self.query.pin()?,
+        };
+        let results = self.query.run_pinned(&round.batches, &pins)?;
+        self.making.pins = Some(pins);
+        (self.at_phase)(Phase::Computed)?;
+        for batch in results {
+            self.write(&batch)?;
+        }
+        (self.at_phase)(Phase::Written)?;
+        if self.is_at_limit() {
+            self.state.is_finished = true;
+        }
+        self.count();
+        Ok(round.is_last || self.state.is_finished)
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.limits
+            .limit
+            .is_some_and(|limit| self.state.rows_out >= limit)
+    }
+
+    /// Gives results to the sink, up to the LIMIT.
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let rows = batch.num_rows() as u64;
+        let left = self
+            .limits
+            .limit
+            .map_or(u64::MAX, |limit| limit - self.state.rows_out.min(limit));
+        if left == 0 {
+            return Ok(());
+        }
+        if rows > left {
+            let left_rows = usize::try_from(left).unwrap_or(usize::MAX);
+            self.state.rows_out += left;
+            let rest = batch.slice(0, left_rows);
+            let writer = &mut self.writer;
+            return self.query.on_threads(|| writer.write(&rest));
+        }
+        self.state.rows_out += rows;
+        let writer = &mut self.writer;
+        self.query.on_threads(|| writer.write(batch))
+    }
+
+    fn poll(&mut self) -> Result<Round> {
+        let mut round = Round::default();
+        while !round.is_last {
+            if self.stop.load(Relaxed) {
+                round.is_last = true;
+                break;
+            }
+            let wait = if round.batches.is_empty() {
+                self.wait()
+            } else {
+                Duration::ZERO
+            };
+            match self.inbox.take(wait)? {
+                Polled::Records(chunk) => {
+                    self.take(&mut round, chunk.batch, chunk.position)?;
+                    let is_full = self.making.rows + round.rows >= self.limits.rows_max
+                        || self.making.bytes + round.bytes >= self.limits.bytes_max;
+                    if is_full || round.rows >= ROUND_ROWS_MAX {
+                        break;
+                    }
+                }
+                Polled::Idle => break,
+                Polled::End => (round.is_last, round.is_end) = (true, true),
+            }
+        }
+        Ok(round)
+    }
+
+    /// Takes a chunk into a round.
+    fn take(&mut self, round: &mut Round, batch: RecordBatch, position: Position) -> Result<()> {
+        if self.making.rows == 0 && round.rows == 0 {
+            self.making.began_us = self.clock.elapsed_us();
+        }
+        round.rows += batch.num_rows() as u64;
+        round.bytes += bytes_of(&batch);
+        let batch = match &mut self.event_time {
+            Some(time) => {
+                let taken = time.take(batch, &position.partition, self.clock.as_ref())?;
+                self.counters.late.fetch_add(taken.late, Relaxed);
+                if let (Some(letters), Some(apart)) = (&mut self.letters, &taken.apart) {
+                    letters.write(apart)?;
+                }
+                *self.counters.watermark_us.lock() = time.watermark_us(self.clock.as_ref());
+                taken.passed
+            }
+            None => batch,
+        };
+        self.state.positions.insert(position.partition, position.place);
+        if batch.num_rows() > 0 {
+            round.batches.push(batch);
+        }
+        Ok(())
+    }
+
+    /// Returns how long to wait for a record: until the epoch in the making is due at most.
+    fn wait(&self) -> Duration {
+        if self.making.rows == 0 {
+            return WAIT_MAX;
+        }
+        let now = self.clock.elapsed_us();
+        let aged = self.making.began_us.saturating_add(self.limits.us_max);
+        let due = aged.max(self.making.committed_us.saturating_add(self.limits.interval_us));
+        Duration::from_micros(due.saturating_sub(now)).min(WAIT_MAX)
+    }
+
+    /// Says whether the epoch in the making is to be committed.
+    fn is_due(&self) -> bool {
+        let now = self.clock.elapsed_us();
+        let is_grown = self.making.rows >= self.limits.rows_max
+            || self.making.bytes >= self.limits.bytes_max
+            || now.saturating_sub(self.making.began_us) >= self.limits.us_max;
+        is_grown && now.saturating_sub(self.making.committed_us) >= self.limits.interval_us
+    }
+
+    /// Commits output, positions and counters as one.
+    pub(super) fn publish(&mut self) -> Result<()> {
+        let epoch = self.state.epoch + 1;
+        let positions = self.state.positions();
+        let turn = self.turn()?;
+        let writer = &mut self.writer;
+        self.query.on_threads(|| writer.prepare(epoch, &positions))?;
+        if let Some(letters) = &mut self.letters {
+            letters.prepare(epoch, &positions)?;
+        }
+        (self.at_phase)(Phase::Prepared)?;
+        if let (Some(keeper), Some(turn)) = (&self.keeper, &turn) {
+            keeper.write(&self.checkpoint(keeper, epoch, &positions), turn)?;
+        }
+        (self.at_phase)(Phase::Checkpointed)?;
+        self.show(epoch)?;
+        (self.at_phase)(Phase::Committed)?;
+        drop(turn);
+        self.inbox.committed(positions)?;
+        self.state.epoch = epoch;
+        if let Some(pins) = self.making.pins.take() {
+            self.query.release(pins);
+        }
+        self.making = Making {
+            committed_us: self.clock.elapsed_us(),
+            ..Making::default()
+        };
+        self.count();
+        Ok(())
+    }
+
+    fn turn(&self) -> Result<Option<Turn>> {
+        self.keeper.as_ref().map(Keeper::turn).transpose()
+    }
+
+    /// Has the sink show an epoch that is already part of the checkpoint.
+    fn show(&mut self, epoch: u64) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            let letters = self
+                .letters
+                .as_mut()
+                .map_or(Ok(()), |letters| letters.commit(epoch).map(|_| ()));
+            match letters.and_then(|()| self.writer.commit(epoch)) {
+                Ok(_) => return Ok(()),
+                Err(error @ (Error::File { .. } | Error::External { .. })) if attempt < COMMIT_ATTEMPTS => {
+                    let _ = error;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn checkpoint(&self, keeper: &Keeper, epoch: u64, positions: &[Position]) -> Checkpoint {
+        let late = self.counters.late.load(Relaxed);
+        let counters = [
+            ("rows_in", self.state.rows_in),
+            ("rows_out", self.state.rows_out),
+            ("late", late),
+        ];
+        Checkpoint {
+            identity: keeper.identity().clone(),
+            epoch,
+            is_finished: self.state.is_finished,
+            positions: positions.to_vec(),
+            counters: counters.map(|(name, count)| (name.to_string(), count)).to_vec(),
+            watermarks: self.event_time.as_ref().map_or_else(Vec::new, EventTime::marks),
+        }
+    }
+
+    fn count(&self) {
+        self.counters.rows_in.store(self.state.rows_in, Relaxed);
+        self.counters.rows_out.store(self.state.rows_out, Relaxed);
+        self.counters.epoch.store(self.state.epoch, Relaxed);
+        *self.counters.positions.lock() = self.state.positions();
+    }
+}
+
+/// Returns the bytes of a batch's own rows, not of the buffers it shares.
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    let bytes = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(0);
+    batch.columns().iter().map(bytes).sum::<usize>() as u64
+}

@@ -1,0 +1,161 @@
+//! What a pipeline takes its records from: a feed polled ahead on a thread of its own.
+//!
+//! ```text
+//!  Feed ──poll──▶ thread ──▶ queue of at most 32 chunks ──take──▶ epoch loop
+//!    ▲                │                                               │
+//!    └──committed─────┴───────────────────────────────────────────────┘
+//! ```
+//!
+//! A full queue stops the polling: that is all the backpressure there is, and all that is needed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::connector::{Feed, Polled, Position};
+use crate::error::{Error, Result};
+
+/// Chunks that may wait for the loop.
+const CHUNKS_WAITING_MAX: usize = 32;
+/// How long a feed may wait for records before it is asked whether to go on.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// Where records come from.
+pub(crate) trait Inbox: Send {
+    /// Returns what has arrived, waiting for it at most as long as told.
+    fn take(&mut self, wait: Duration) -> Result<Polled>;
+
+    /// Passes on that everything up to these positions was committed.
+    fn committed(&mut self, positions: Vec<Position>) -> Result<()>;
+
+    /// Says whether all was read that the source holds.
+    fn has_caught_up(&self) -> bool;
+
+    /// Ends it, once the last commit was passed on.
+    fn close(&mut self) -> Result<()>;
+}
+
+/// A feed polled ahead.
+pub(crate) struct Prefetch {
+    receiver: Option<Receiver<Result<Polled>>>,
+    orders: Arc<Orders>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the loop tells the thread, and the thread the loop.
+#[derive(Default)]
+struct Orders {
+    is_closed: AtomicBool,
+    committed: Mutex<Vec<Position>>,
+    has_caught_up: AtomicBool,
+    /// What went wrong after the loop has stopped listening.
+    last: Mutex<Option<Error>>,
+}
+
+impl Prefetch {
+    /// Begins to poll a feed.
+    pub(crate) fn start(name: &str, feed: Box<dyn Feed>) -> Result<Self> {
+        let (sender, receiver) = sync_channel(CHUNKS_WAITING_MAX);
+        let orders = Arc::<Orders>::default();
+        let thread = {
+            let orders = Arc::clone(&orders);
+            thread::Builder::new()
+                .name(format!("fletching-feed-{name}"))
+                .spawn(move || run(feed, &sender, &orders))
+        };
+        let thread = thread.map_err(|error| Error::Resource {
+            message: format!("cannot start a thread to read {name}: {error}"),
+        })?;
+        Ok(Self {
+            receiver: Some(receiver),
+            orders,
+            thread: Some(thread),
+        })
+    }
+}
+
+fn run(mut feed: Box<dyn Feed>, sender: &SyncSender<Result<Polled>>, orders: &Orders) {
+    let polled = catch_unwind(AssertUnwindSafe(|| poll(feed.as_mut(), sender, orders)));
+    let error = match polled {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error,
+        Err(_) => Error::internal("a source panicked"),
+    };
+    if let Err(unsent) = sender.send(Err(error)) {
+        *orders.last.lock() = unsent.0.err();
+    }
+}
+
+fn poll(feed: &mut dyn Feed, sender: &SyncSender<Result<Polled>>, orders: &Orders) -> Result<()> {
+    let mut has_ended = false;
+    loop {
+        // Read before what is committed, so that nothing committed before the end is missed.
+        let is_closed = orders.is_closed.load(Relaxed);
+        let committed = std::mem::take(&mut *orders.committed.lock());
+        if !committed.is_empty() {
+            feed.committed(&committed)?;
+        }
+        if is_closed {
+            return Ok(());
+        }
+        if has_ended {
+            thread::park_timeout(POLL_WAIT);
+            continue;
+        }
+        let polled = feed.poll(POLL_WAIT)?;
+        orders.has_caught_up.store(feed.has_caught_up(), Relaxed);
+        has_ended = matches!(polled, Polled::End);
+        if !matches!(polled, Polled::Idle) {
+            // Nobody listens once the inbox is closed.
+            let _ = sender.send(Ok(polled));
+        }
+    }
+}
+
+impl Inbox for Prefetch {
+    fn take(&mut self, wait: Duration) -> Result<Polled> {
+        let Some(receiver) = &self.receiver else {
+            return Ok(Polled::End);
+        };
+        match receiver.recv_timeout(wait) {
+            Ok(polled) => polled,
+            Err(RecvTimeoutError::Timeout) => Ok(Polled::Idle),
+            Err(RecvTimeoutError::Disconnected) => Err(Error::internal("a source has ended without a word")),
+        }
+    }
+
+    fn committed(&mut self, positions: Vec<Position>) -> Result<()> {
+        let mut committed = self.orders.committed.lock();
+        for position in positions {
+            committed.retain(|before| before.partition != position.partition);
+            committed.push(position);
+        }
+        Ok(())
+    }
+
+    fn has_caught_up(&self) -> bool {
+        self.orders.has_caught_up.load(Relaxed)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.orders.is_closed.store(true, Relaxed);
+        self.receiver = None;
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+        self.orders.last.lock().take().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Prefetch {
+    /// Lets the thread end by itself.
+    fn drop(&mut self) {
+        self.orders.is_closed.store(true, Relaxed);
+    }
+}

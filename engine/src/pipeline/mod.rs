@@ -1,0 +1,221 @@
+//! Pipelines: queries over streams that do not end, run by epochs.
+//!
+//! `epochs.rs` is the loop, `inbox.rs` its source polled ahead, `event_time.rs` its watermark,
+//! `refuse.rs` what cannot go on for ever; `session/pipelines.rs` starts one from SQL.
+
+mod counters;
+mod epochs;
+mod event_time;
+mod inbox;
+mod phase;
+mod refuse;
+#[cfg(test)]
+mod simulation;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use self::counters::Counters;
+pub use self::counters::{PipelineState, PipelineStats};
+pub(crate) use self::epochs::{EpochLimits, EpochLoop, Making, State};
+pub(crate) use self::event_time::{EventTime, EventTimeSpec, Late};
+pub(crate) use self::inbox::Prefetch;
+pub(crate) use self::phase::at_phases;
+pub(crate) use self::refuse::{check_plan, not_row_by_row};
+use crate::checkpoint::Keeper;
+use crate::clock::SystemClock;
+use crate::connector::{EpochWriter, SourceReport};
+use crate::error::{Error, Result};
+use crate::prepared::Prepared;
+
+/// A query over a stream that does not end, at work on a thread of its own.
+///
+/// It goes on when the handle is dropped, and keeps its session alive; [`Pipeline::stop`] ends it.
+/// Examples are at [`Session::start`](crate::Session::start) and at the connector `datagen`.
+#[derive(Clone)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+}
+
+/// What the thread and the handles share.
+struct Shared {
+    name: String,
+    stream: String,
+    query: Arc<Prepared>,
+    report: Arc<SourceReport>,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    end: Mutex<End>,
+    has_ended: Condvar,
+}
+
+#[derive(Default)]
+struct End {
+    /// Whether the thread is done, and what it said where it failed.
+    has_come: bool,
+    message: Option<String>,
+    /// The error itself, until somebody takes it.
+    error: Option<Error>,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("name", &self.shared.name)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a pipeline is made of.
+pub(crate) struct Parts {
+    pub(crate) name: String,
+    pub(crate) stream: String,
+    pub(crate) query: Arc<Prepared>,
+    pub(crate) feed: Box<dyn crate::connector::Feed>,
+    pub(crate) report: Arc<SourceReport>,
+    pub(crate) writer: Box<dyn EpochWriter>,
+    pub(crate) keeper: Option<Keeper>,
+    pub(crate) limits: EpochLimits,
+    pub(crate) event_time: Option<EventTime>,
+    /// Where late records go, where they are kept apart.
+    pub(crate) letters: Option<Box<dyn EpochWriter>>,
+    pub(crate) state: State,
+    /// Late records counted before a restart.
+    pub(crate) late: u64,
+}
+
+impl Pipeline {
+    /// Starts a pipeline on a thread of its own.
+    pub(crate) fn start(parts: Parts) -> Result<Self> {
+        let counters = Arc::<Counters>::default();
+        counters.late.store(parts.late, Relaxed);
+        let stop = Arc::<AtomicBool>::default();
+        let inbox = Prefetch::start(&parts.stream, parts.feed)?;
+        let mut epochs = EpochLoop {
+            query: Arc::clone(&parts.query),
+            inbox: Box::new(inbox),
+            writer: parts.writer,
+            keeper: parts.keeper,
+            limits: parts.limits,
+            clock: Box::new(SystemClock::new()),
+            event_time: parts.event_time,
+            letters: parts.letters,
+            counters: Arc::clone(&counters),
+            stop: Arc::clone(&stop),
+            at_phase: at_phases(),
+            state: parts.state,
+            making: Making::default(),
+        };
+        let shared = Arc::new(Shared {
+            name: parts.name,
+            stream: parts.stream,
+            query: parts.query,
+            report: parts.report,
+            counters,
+            stop,
+            end: Mutex::default(),
+            has_ended: Condvar::new(),
+        });
+        let told = Arc::clone(&shared);
+        let run = move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| epochs.run()));
+            // What it holds of its sink and its checkpoints is let go of before anyone hears.
+            drop(epochs);
+            told.end_with(ended.unwrap_or_else(|_| Err(Error::internal("a pipeline panicked"))));
+        };
+        thread::Builder::new()
+            .name(format!("fletching-pipeline-{}", shared.name))
+            .spawn(run)
+            .map_err(|error| Error::Resource {
+                message: format!("cannot start a thread for the pipeline {}: {error}", shared.name),
+            })?;
+        Ok(Self { shared })
+    }
+
+    /// Returns its name: that of its sink.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Returns how it is doing.
+    pub fn state(&self) -> PipelineState {
+        let end = self.shared.end.lock();
+        match &end.message {
+            Some(message) => PipelineState::Failed(message.clone()),
+            None if end.has_come => PipelineState::Ended,
+            None if self.shared.stop.load(Relaxed) => PipelineState::Stopping,
+            None => PipelineState::Running,
+        }
+    }
+
+    /// Returns what it has done so far.
+    pub fn stats(&self) -> PipelineStats {
+        let mut stats = PipelineStats {
+            name: self.shared.name.clone(),
+            stream: self.shared.stream.clone(),
+            state: self.state(),
+            rows_in: 0,
+            rows_out: 0,
+            epoch: 0,
+            positions: Vec::new(),
+            has_caught_up: false,
+            bad_rows: self.shared.report.bad_rows(),
+            late: 0,
+            watermark_us: None,
+            lookups: self.shared.query.lookup_counts(),
+            restored_epoch: 0,
+            elapsed: Duration::ZERO,
+        };
+        self.shared.counters.fill(&mut stats);
+        stats
+    }
+
+    /// Asks it to stop: what it has taken in is computed and committed, then it ends.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Relaxed);
+    }
+
+    /// Waits for it to end, and returns what it has done.
+    ///
+    /// # Errors
+    /// Fails with what it failed with, once; later calls return the stats with that in words.
+    pub fn wait(&self) -> Result<PipelineStats> {
+        let mut end = self.shared.end.lock();
+        while !end.has_come {
+            self.shared.has_ended.wait(&mut end);
+        }
+        if let Some(error) = end.error.take() {
+            return Err(error);
+        }
+        drop(end);
+        Ok(self.stats())
+    }
+
+    /// Waits for it to end, for at most so long; returns whether it has.
+    pub fn wait_for(&self, time: Duration) -> bool {
+        let mut end = self.shared.end.lock();
+        if !end.has_come {
+            self.shared.has_ended.wait_for(&mut end, time);
+        }
+        end.has_come
+    }
+}
+
+impl Shared {
+    fn end_with(&self, ended: Result<()>) {
+        let mut end = self.end.lock();
+        end.has_come = true;
+        if let Err(error) = ended {
+            end.message = Some(error.to_string());
+            end.error = Some(error);
+        }
+        self.has_ended.notify_all();
+    }
+}

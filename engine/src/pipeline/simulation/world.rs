@@ -1,0 +1,310 @@
+//! The world around a simulated pipeline: what survives its crashes, and what goes wrong in it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use parking_lot::Mutex;
+
+use crate::checkpoint::Storage;
+use crate::clock::Clock;
+use crate::connector::{Chunk, EpochWriter, Polled, Position, SinkSummary};
+use crate::error::{Error, Result};
+use crate::pipeline::inbox::Inbox;
+
+/// A row of the output: partition, number in it, and what the table says.
+pub(super) type Row = (i64, i64, Option<i64>);
+
+/// Numbers that follow from a seed (splitmix64).
+#[derive(Debug, Clone)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns a number below `sides`.
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+/// What survives a crash, and the dice that all roll.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) dice: Dice,
+    /// How many things may still go wrong.
+    pub(super) faults: u64,
+    /// Rows of each partition.
+    pub(super) partitions: Vec<i64>,
+    files: BTreeMap<String, Vec<u8>>,
+    prepared: BTreeMap<u64, Vec<Row>>,
+    /// Of a sink whose epochs are transactions: the positions shown with the last.
+    pub(super) shown: Option<Vec<Position>>,
+    pub(super) published: BTreeMap<u64, Vec<Row>>,
+    /// What happened, for whoever looks into a failure.
+    pub(super) log: Vec<String>,
+}
+
+pub(super) type Shared = Arc<Mutex<World>>;
+
+impl World {
+    pub(super) fn new(seed: u64) -> Shared {
+        let mut dice = Dice::new(seed);
+        let partitions = (0..1 + dice.roll(4))
+            .map(|_| dice.roll(400).cast_signed())
+            .collect();
+        Arc::new(Mutex::new(Self {
+            faults: dice.roll(14),
+            partitions,
+            files: BTreeMap::new(),
+            prepared: BTreeMap::new(),
+            shown: (dice.roll(3) == 0).then(Vec::new),
+            published: BTreeMap::new(),
+            log: Vec::new(),
+            dice,
+        }))
+    }
+
+    /// Says whether something goes wrong now, once in `times`.
+    pub(super) fn fails(&mut self, what: &str, times: u64) -> bool {
+        let fails = self.faults > 0 && self.dice.roll(times) == 0;
+        if fails {
+            self.faults -= 1;
+            self.log.push(what.to_string());
+        }
+        fails
+    }
+
+    /// Damages the newest checkpoint, where there is another.
+    pub(super) fn damage(&mut self) {
+        let mut names: Vec<_> = self
+            .files
+            .keys()
+            .filter(|name| name.starts_with("checkpoint"))
+            .cloned()
+            .collect();
+        if names.len() < 2 || !self.fails("damage", 3) {
+            return;
+        }
+        let newest = names.pop().unwrap();
+        let bytes = self.files.get_mut(&newest).unwrap();
+        let at = self.dice.roll(bytes.len() as u64) as usize;
+        if self.dice.roll(2) == 0 {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 1 << self.dice.roll(8);
+        }
+    }
+
+    /// Returns all input as one batch: partition after partition.
+    pub(super) fn all_rows(&self) -> RecordBatch {
+        let rows = self.partitions.iter().enumerate();
+        let rows: Vec<_> = rows
+            .flat_map(|(p, rows)| (0..*rows).map(move |k| (p as i64, k)))
+            .collect();
+        batch_of(&rows)
+    }
+}
+
+fn batch_of(rows: &[(i64, i64)]) -> RecordBatch {
+    let column = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+    RecordBatch::try_from_iter([
+        ("p", column(rows.iter().map(|row| row.0).collect())),
+        ("k", column(rows.iter().map(|row| row.1).collect())),
+    ])
+    .unwrap()
+}
+
+/// Reads results back.
+pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Row> {
+    let column = |at: usize| batch.column(at).as_primitive::<Int64Type>();
+    let (p, k, v) = (column(0), column(1), column(2));
+    let value = |row| v.is_valid(row).then(|| v.value(row));
+    (0..batch.num_rows())
+        .map(|row| (p.value(row), k.value(row), value(row)))
+        .collect()
+}
+
+fn broken(what: &str) -> Error {
+    Error::External {
+        message: format!("simulated: {what}"),
+        source: None,
+    }
+}
+
+/// A source whose partitions give what they have in chunks of any size, in any order.
+pub(super) struct SimInbox {
+    pub(super) world: Shared,
+    /// The next row of each partition.
+    pub(super) next: Vec<i64>,
+}
+
+impl Inbox for SimInbox {
+    fn take(&mut self, _wait: Duration) -> Result<Polled> {
+        let mut world = self.world.lock();
+        if world.fails("source", 60) {
+            return Err(broken("the source is away"));
+        }
+        let open: Vec<_> = (0..self.next.len())
+            .filter(|p| self.next[*p] < world.partitions[*p])
+            .collect();
+        if open.is_empty() {
+            return Ok(Polled::End);
+        }
+        if world.dice.roll(4) == 0 {
+            return Ok(Polled::Idle);
+        }
+        let p = open[world.dice.roll(open.len() as u64) as usize];
+        let left = world.partitions[p] - self.next[p];
+        let rows = (1 + world.dice.roll(60).cast_signed()).min(left);
+        let from = self.next[p];
+        self.next[p] += rows;
+        let rows: Vec<_> = (from..from + rows).map(|k| (p as i64, k)).collect();
+        Ok(Polled::Records(Chunk {
+            batch: batch_of(&rows),
+            position: Position {
+                partition: p.to_string().into(),
+                place: self.next[p].to_string(),
+            },
+        }))
+    }
+
+    fn committed(&mut self, _positions: Vec<Position>) -> Result<()> {
+        match self.world.lock().fails("committed", 60) {
+            true => Err(broken("positions are not taken")),
+            false => Ok(()),
+        }
+    }
+
+    fn has_caught_up(&self) -> bool {
+        false
+    }
+
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A sink as the contract has it: what is prepared is durable, what is committed is seen.
+pub(super) struct SimSink {
+    pub(super) world: Shared,
+    pub(super) making: Vec<Row>,
+    /// The positions of the epoch that was prepared.
+    pub(super) positions: Vec<Position>,
+}
+
+impl EpochWriter for SimSink {
+    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
+        Ok(self.world.lock().shown.clone())
+    }
+
+    fn restore(&mut self, epoch: u64) -> Result<()> {
+        {
+            let mut world = self.world.lock();
+            if world.shown.is_some() {
+                // A transaction that was not committed is gone, and one that was is not taken back.
+                world.prepared.clear();
+                return Ok(());
+            }
+            world.published.retain(|known, _| *known <= epoch);
+            world.prepared.retain(|known, _| *known == epoch);
+        }
+        match epoch {
+            0 => Ok(()),
+            _ => self.commit(epoch).map(|_| ()),
+        }
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.making.extend(rows_of(batch));
+        Ok(())
+    }
+
+    fn prepare(&mut self, epoch: u64, positions: &[Position]) -> Result<()> {
+        let mut world = self.world.lock();
+        if world.fails("prepare", 20) {
+            return Err(broken("the disk of the sink is full"));
+        }
+        world.prepared.insert(epoch, std::mem::take(&mut self.making));
+        self.positions = positions.to_vec();
+        Ok(())
+    }
+
+    fn commit(&mut self, epoch: u64) -> Result<SinkSummary> {
+        let mut world = self.world.lock();
+        if world.fails("commit", 10) {
+            return Err(broken("the sink is away"));
+        }
+        if let Some(rows) = world.prepared.remove(&epoch) {
+            world.published.entry(epoch).or_default().extend(rows);
+            if let Some(shown) = &mut world.shown {
+                shown.clone_from(&self.positions);
+            }
+        }
+        Ok(SinkSummary::default())
+    }
+}
+
+/// A disk that is full now and then; what it has written stays.
+pub(super) struct SimStorage(pub(super) Shared);
+
+impl Storage for SimStorage {
+    fn place(&self) -> String {
+        "simulated".into()
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.lock().files.keys().cloned().collect())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let files = &self.0.lock().files;
+        files.get(name).cloned().ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut world = self.0.lock();
+        if world.fails("disk", 15) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        world.files.insert(name.to_string(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut world = self.0.lock();
+        if world.fails("remove", 15) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        world.files.remove(name);
+        Ok(())
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send>> {
+        Ok(Box::new(()))
+    }
+}
+
+/// A clock that moves by any amount whenever it is looked at.
+pub(super) struct SimClock(pub(super) Shared, pub(super) Mutex<u64>);
+
+impl Clock for SimClock {
+    fn now_us(&self) -> i64 {
+        self.elapsed_us().cast_signed()
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        let mut now = self.1.lock();
+        *now += self.0.lock().dice.roll(3000);
+        *now
+    }
+}

@@ -1,0 +1,393 @@
+//! Starting pipelines: `CREATE SINK … AS SELECT` over a stream that does not end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+use fletching_planner::{
+    CreateRelation, ParsedStatement, RelationKind, SqlError, Statement, Warning, WarningKind,
+};
+
+use super::event_time::{StreamTime, late_sink};
+use super::pipeline_settings::PipelineSettings;
+use super::registry::SinkEntry;
+use super::rows::Outcome;
+use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, relations_of};
+use crate::checkpoint::{Checkpoint, Keeper, LocalFolder, PipelineIdentity, folder_of};
+use crate::connector::{self, FeedRequest};
+use crate::error::{Error, Result};
+use crate::pipeline::{EpochLimits, EventTime, Parts, Pipeline, State, check_plan, not_row_by_row};
+use crate::prepared::Prepared;
+
+/// A sink over a stream that does not end, planned.
+pub(super) struct Continuous {
+    create: Box<CreateRelation>,
+    /// The stream that is read, and which of its columns; all where none are named.
+    stream: String,
+    entry: StreamEntry,
+    columns: Option<Vec<usize>>,
+    /// The query without its LIMIT, the stream as its input.
+    plan: LogicalPlan,
+    catalog: StatementCatalog,
+    limit: Option<u64>,
+    /// The statement's text, and what tells it apart.
+    identity: PipelineIdentity,
+}
+
+impl Session {
+    /// Starts a pipeline: a statement `CREATE SINK … AS SELECT …` over a stream that does not end.
+    /// Tables are loaded before it begins; then it runs on threads of its own, until it is stopped
+    /// or comes to its LIMIT.
+    ///
+    /// # Errors
+    /// Fails where the text is another statement, the query cannot go on for ever, a table cannot
+    /// be loaded, or the checkpoint cannot be used.
+    ///
+    /// ```
+    /// use fletching::{PipelineState, Session};
+    ///
+    /// let session = Session::new()?;
+    /// session.sql("CREATE STREAM trades (id BIGINT)")?;
+    /// // A stream that the program fills ends where the batches do.
+    /// let error = session.start("CREATE SINK s WITH (path = 'out/') AS SELECT id FROM trades").unwrap_err();
+    /// assert_eq!(error.code(), "SQL_UNSUPPORTED");
+    /// assert!(session.pipelines().is_empty());
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    pub fn start(&self, statement: &str) -> Result<Pipeline> {
+        let statements = self.parse(statement)?;
+        let [statement] = statements.as_slice() else {
+            return Err(Error::Batch {
+                message: format!("start takes one statement, found {}", statements.len()),
+            });
+        };
+        let catalog = self.catalog()?;
+        let planned = self.plan(statement, &catalog)?;
+        for warning in planned.warnings {
+            self.warn(warning);
+        }
+        match self.continuous(statement, &planned.statement, &catalog)? {
+            Some(continuous) => self.start_pipeline(continuous),
+            None => Err(Error::Sql(
+                SqlError::unsupported("this statement does not go on: it is no pipeline").hint(
+                    "start takes CREATE SINK … AS SELECT over an unbounded stream; run others with sql",
+                ),
+            )),
+        }
+    }
+
+    /// Returns the pipelines started so far, those that have ended too.
+    pub fn pipelines(&self) -> Vec<Pipeline> {
+        self.inner.pipelines.lock().clone()
+    }
+
+    /// Takes a statement as one that goes on; none where all it reads has an end.
+    pub(super) fn continuous(
+        &self,
+        statement: &ParsedStatement,
+        planned: &Statement,
+        catalog: &StatementCatalog,
+    ) -> Result<Option<Continuous>> {
+        let create = match planned {
+            Statement::Create(create) if create.kind == RelationKind::Sink => create,
+            Statement::Insert { target, plan } => {
+                return match self.unbounded(plan, catalog)?.first() {
+                    Some(stream) if !has_limit(plan) => Err(endless_insert(target, stream)),
+                    _ => Ok(None),
+                };
+            }
+            _ => return Ok(None),
+        };
+        let Some(query) = &create.query else {
+            return Ok(None);
+        };
+        if self.unbounded(query, catalog)?.is_empty() {
+            return Ok(None);
+        }
+        let (statement_without_limit, limit) = statement.without_limit()?;
+        let streams = streams_of(query, catalog)?;
+        let [stream] = streams.as_slice() else {
+            return Err(Error::Sql(
+                SqlError::unsupported(format!(
+                    "a pipeline reads one stream, found {}",
+                    streams.join(", ")
+                ))
+                .hint("declare the others as TABLE: they are then looked up by key"),
+            ));
+        };
+        let mut catalog = self.catalog()?;
+        let Some(Entry::Stream(entry)) = catalog.registry.get(stream).cloned() else {
+            return Err(unnamed(stream));
+        };
+        let columns = columns_read(query, stream, entry.event_time.as_ref())?;
+        if let Some(columns) = &columns {
+            // Planned over the columns that the source will be asked for, and no others.
+            let schema = Arc::new(entry.source.schema().project(columns)?);
+            catalog
+                .registry
+                .insert(stream.clone(), Entry::memory_stream(schema));
+        }
+        catalog.input = Some(stream.clone());
+        let planned = self.plan(&statement_without_limit, &catalog)?;
+        let Statement::Create(mut create) = planned.statement else {
+            return Err(Error::internal("a sink became something else"));
+        };
+        let Some(plan) = create.query.take() else {
+            return Err(Error::internal("a sink has lost its query"));
+        };
+        check_plan(&plan, stream)?;
+        let identity = PipelineIdentity {
+            name: create.name.clone(),
+            fingerprint: statement.fingerprint(),
+            sql: statement.text().to_string(),
+        };
+        Ok(Some(Continuous {
+            create,
+            stream: stream.clone(),
+            entry,
+            columns,
+            plan,
+            catalog,
+            limit,
+            identity,
+        }))
+    }
+
+    /// Creates a sink and starts its pipeline.
+    pub(super) fn start_sink(&self, continuous: Continuous) -> Result<Outcome> {
+        let name = continuous.create.name.clone();
+        if continuous.create.if_not_exists && self.inner.registry.read().contains_key(&name) {
+            return Ok(Outcome::done(format!("sink {name} is there already")));
+        }
+        let pipeline = self.start_pipeline(continuous)?;
+        let from = match pipeline.stats().restored_epoch {
+            0 => String::new(),
+            epoch => format!(", going on after epoch {epoch}"),
+        };
+        Ok(Outcome::done(format!("sink {name} started{from}")))
+    }
+
+    fn start_pipeline(&self, continuous: Continuous) -> Result<Pipeline> {
+        let create = &continuous.create;
+        if !create.or_replace && self.inner.registry.read().contains_key(&create.name) {
+            return Err(self.name_is_taken(create));
+        }
+        // An older one of the same name is done before this one begins.
+        self.end_pipeline(&create.name);
+        let (connector, spec) = self.spec(create, connector::RelationKind::Sink)?;
+        let sink = self.find_connector(&connector, create)?.sink(&spec)?;
+        let entry = SinkEntry {
+            sink: Arc::clone(&sink),
+            schema: create.schema.clone(),
+            connector,
+        };
+        let pipeline = self.assemble(continuous, sink.as_ref())?;
+        let name = pipeline.name().to_string();
+        self.register(&name, Entry::Sink(entry), true)?;
+        self.inner.pipelines.lock().push(pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// Loads the tables, reads the checkpoint, opens source and sink, and starts the loop.
+    fn assemble(&self, continuous: Continuous, sink: &dyn connector::Sink) -> Result<Pipeline> {
+        let Continuous {
+            stream,
+            entry,
+            columns,
+            plan,
+            catalog,
+            limit,
+            identity,
+            ..
+        } = continuous;
+        let name = identity.name.clone();
+        let schema = output_schema(&plan);
+        let input = match &columns {
+            Some(columns) => Arc::new(entry.source.schema().project(columns)?),
+            None => entry.source.schema(),
+        };
+        let query = Prepared::of_plan(self, &plan, catalog, Arc::clone(&input))?;
+        query.check_epoch_misses()?;
+        if !query.is_row_by_row() {
+            return Err(not_row_by_row(&stream));
+        }
+        self.inner.progress.clear();
+        let settings = self.inner.settings.read().clone();
+        let (keeper, checkpoint) = self.keeper(identity)?;
+        let mut writer = sink.epochs(&schema, &name)?;
+        let mut state = checkpoint
+            .as_ref()
+            .map_or_else(State::default, State::of_checkpoint);
+        if let Some(positions) = writer.positions()? {
+            state.resume_at(positions);
+        }
+        let mut request = FeedRequest::all();
+        request.batch_rows_max = settings.batch_rows;
+        request.from = state.positions();
+        request.projection.clone_from(&columns);
+        request.consumer.clone_from(&name);
+        let report = Arc::clone(&request.report);
+        let limits = limits(&settings.pipelines, keeper.is_some(), limit);
+        let (marks, late) = match &checkpoint {
+            Some(checkpoint) => (checkpoint.watermarks.as_slice(), checkpoint.counter("late")),
+            None => (&[][..], 0),
+        };
+        let event_time = event_time(&entry, &input, &settings.pipelines, marks)?;
+        let letters = match entry.event_time.as_ref().and_then(StreamTime::dead_letter) {
+            None => None,
+            Some(sink) => {
+                let sink = late_sink(&self.inner.registry.read(), &stream, sink)?;
+                Some(sink.epochs(&input, &format!("{name}.late"))?)
+            }
+        };
+        Pipeline::start(Parts {
+            name,
+            feed: entry.source.feed(&request)?,
+            stream,
+            query: Arc::new(query),
+            report,
+            writer,
+            keeper,
+            limits,
+            event_time,
+            letters,
+            state,
+            late,
+        })
+    }
+
+    /// Opens the checkpoints of a pipeline, where it is to have any.
+    fn keeper(&self, identity: PipelineIdentity) -> Result<(Option<Keeper>, Option<Checkpoint>)> {
+        let settings = self.inner.settings.read().pipelines.clone();
+        let Some(path) = settings.checkpoint_path else {
+            return Ok((None, None));
+        };
+        let folder = folder_of(&path, &identity.name);
+        let storage = LocalFolder::create(&folder).map_err(|error| Error::file(&folder, &error))?;
+        let (keeper, found) = Keeper::open(Box::new(storage), identity, settings.checkpoint_keep)?;
+        for damage in found.damage {
+            let message = format!("{damage}; the one before is used");
+            self.warn(Warning::new(WarningKind::NotReady, message));
+        }
+        Ok((Some(keeper), found.checkpoint))
+    }
+
+    /// Ends the pipeline of a sink, where it has one.
+    pub(super) fn end_pipeline(&self, sink: &str) {
+        let ended: Vec<_> = {
+            let mut pipelines = self.inner.pipelines.lock();
+            let (ended, others) = pipelines.drain(..).partition(|pipeline| pipeline.name() == sink);
+            *pipelines = others;
+            ended
+        };
+        for pipeline in ended {
+            pipeline.stop();
+            // Whether it ended well is told in its stats to whoever holds its handle.
+            while !pipeline.wait_for(Duration::from_secs(1)) {}
+        }
+    }
+
+    /// Returns the streams of a plan that have no end.
+    fn unbounded(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<String>> {
+        let mut streams = streams_of(plan, catalog)?;
+        streams.retain(|name| match catalog.registry.get(name) {
+            Some(Entry::Stream(StreamEntry { source, .. })) => source.is_unbounded(),
+            _ => false,
+        });
+        Ok(streams)
+    }
+}
+
+/// Returns the streams that a plan reads.
+fn streams_of(plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<String>> {
+    let mut names: Vec<_> = relations_of(plan)?.into_iter().collect();
+    names.retain(|name| {
+        catalog
+            .registry
+            .get(name)
+            .is_none_or(|entry| entry.kind() == RelationKind::Stream)
+    });
+    Ok(names)
+}
+
+fn limits(settings: &PipelineSettings, has_checkpoints: bool, limit: Option<u64>) -> EpochLimits {
+    let interval_us = u64::try_from(settings.checkpoint_interval.as_micros()).unwrap_or(u64::MAX);
+    EpochLimits {
+        rows_max: settings.rows_max,
+        bytes_max: settings.bytes_max,
+        us_max: settings.ms_max.saturating_mul(1000),
+        interval_us: if has_checkpoints { interval_us } else { 0 },
+        limit,
+    }
+}
+
+/// Makes what follows the event time of a stream, of which `input` is read.
+fn event_time(
+    entry: &StreamEntry,
+    input: &SchemaRef,
+    settings: &PipelineSettings,
+    marks: &[(String, i64)],
+) -> Result<Option<EventTime>> {
+    let Some(time) = &entry.event_time else {
+        return Ok(None);
+    };
+    let column = input.index_of(entry.source.schema().field(time.column()).name())?;
+    let spec = time.spec(column, settings.watermark_idle, settings.watermark_ahead_max);
+    Ok(Some(EventTime::new(spec, marks)))
+}
+
+/// Returns the columns of a stream that a plan reads and its event time needs; none for all.
+fn columns_read(
+    plan: &LogicalPlan,
+    stream: &str,
+    event_time: Option<&StreamTime>,
+) -> Result<Option<Vec<usize>>> {
+    // Late records that go elsewhere go there whole.
+    if event_time.and_then(StreamTime::dead_letter).is_some() {
+        return Ok(None);
+    }
+    let mut columns = Some(BTreeSet::new());
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan
+            && scan.table_name.table() == stream
+        {
+            match (&scan.projection, &mut columns) {
+                (Some(read), Some(columns)) => columns.extend(read.iter().copied()),
+                _ => columns = None,
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    columns = columns.map(|mut columns| {
+        columns.extend(event_time.map(StreamTime::column));
+        columns
+    });
+    // Rows without a column have no place in a batch that came from outside.
+    Ok(columns
+        .filter(|columns| !columns.is_empty())
+        .map(|columns| columns.into_iter().collect()))
+}
+
+/// Makes the error for a stream that has no name, as a file named by its path.
+fn unnamed(stream: &str) -> Error {
+    Error::Sql(
+        SqlError::unsupported(format!("'{stream}' goes on, and has no name"))
+            .hint("create it first, as in CREATE STREAM s WITH (path = '…')"),
+    )
+}
+
+fn has_limit(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Limit(_)) || plan.inputs().into_iter().any(has_limit)
+}
+
+fn endless_insert(target: &str, stream: &str) -> Error {
+    Error::Sql(
+        SqlError::unsupported(format!(
+            "INSERT INTO {target} would never end: the stream '{stream}' does not"
+        ))
+        .hint("say CREATE SINK … AS SELECT, which goes on, or add a LIMIT"),
+    )
+}
