@@ -156,6 +156,8 @@ pub enum WarningKind {
     NotReady,
     /// A check of a join found something that looks wrong.
     JoinCheck,
+    /// A source that goes on is read as far as it is now.
+    ReadOnce,
 }
 
 /// Something that can be run but deserves a look.
@@ -187,6 +189,7 @@ impl Warning {
             WarningKind::BadRows => "BAD_ROWS",
             WarningKind::NotReady => "NOT_READY",
             WarningKind::JoinCheck => "JOIN_CHECK",
+            WarningKind::ReadOnce => "READ_ONCE",
         }
     }
 }

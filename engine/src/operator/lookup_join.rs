@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::compute::and_kleene;
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
@@ -63,6 +64,15 @@ pub(crate) struct LookupJoin {
     tuning: LookupTuning,
 }
 
+impl ArmSpec {
+    /// Says whether rows that were located are judged: by a condition, or because one of a table's
+    /// versions may end its key.
+    fn judges_rows(&self) -> bool {
+        let table = self.source.table().filter(|_| self.as_of.is_some());
+        self.residual.is_some() || table.is_some_and(|table| table.may_end_keys())
+    }
+}
+
 impl LookupJoin {
     pub(crate) fn new(
         arms: Vec<ArmSpec>,
@@ -103,7 +113,7 @@ impl LookupJoin {
     pub(crate) fn counts(&self) -> Vec<LookupCounts> {
         let counts = |arm: &ArmSpec| {
             arm.miss
-                .counts(&arm.source.to_string(), arm.kind, arm.residual.is_some())
+                .counts(&arm.source.to_string(), arm.kind, arm.judges_rows())
         };
         self.arms.iter().map(counts).collect()
     }
@@ -478,7 +488,7 @@ impl StarProbe for Probe<'_> {
 
     fn watches(&self, arm: usize) -> bool {
         let arm = &self.join.arms[arm];
-        arm.miss.watches(arm.kind, arm.residual.is_some())
+        arm.miss.watches(arm.kind, arm.judges_rows())
     }
 
     fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<()> {
@@ -506,10 +516,27 @@ impl StarProbe for Probe<'_> {
     }
 
     fn has_residual(&self, arm: usize) -> bool {
-        self.join.arms[arm].residual.is_some()
+        self.join.arms[arm].judges_rows()
     }
 
     fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
+        let ended = self.pinned.arms[arm].snapshot.ended();
+        let lasts = (!ended.is_empty()).then(|| {
+            let rows = candidates.arms[arm].iter();
+            rows.map(|row| Some(ended.binary_search(row).is_err()))
+                .collect::<BooleanArray>()
+        });
+        let passed = self.judged(arm, candidates)?;
+        match (lasts, passed) {
+            (Some(lasts), Some(passed)) => Ok(Some(and_kleene(&lasts, &passed)?)),
+            (lasts, passed) => Ok(lasts.or(passed)),
+        }
+    }
+}
+
+impl Probe<'_> {
+    /// Judges candidates by an arm's own condition.
+    fn judged(&self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
         let Some(residual) = &self.join.arms[arm].residual else {
             return Ok(None);
         };
