@@ -85,9 +85,7 @@ impl FileFeed {
         let files = self.followed.files()?.into_iter();
         let fresh = files.filter(|file| self.seen.insert(file.origin()));
         self.waiting.extend(fresh);
-        self.waiting
-            .make_contiguous()
-            .sort_by(|a, b| a.path.cmp(&b.path));
+        self.waiting.make_contiguous().sort_by(|a, b| a.path.cmp(&b.path));
         Ok(())
     }
 
@@ -331,7 +329,10 @@ mod tests {
     fn places_are_told_and_read() {
         for (text, rows, is_end) in [("0", 0, false), ("512", 512, false), ("2400 end", 2400, true)] {
             let place = Place { rows, is_end };
-            assert_eq!((place.text().as_str(), Place::parse(text).unwrap()), (text, place));
+            assert_eq!(
+                (place.text().as_str(), Place::parse(text).unwrap()),
+                (text, place)
+            );
         }
         assert!(Place::parse("end").is_err() && Place::parse("12 rows").is_err());
     }

@@ -81,9 +81,15 @@ impl FollowedSource {
         let options = &spec.options;
         if !is_glob(path) && !Path::new(path).is_dir() {
             let (message, hint) = if Path::new(path).exists() {
-                (format!("'{path}' is one file, which is read once"), "name its folder, or a glob such as 'in/*.csv'")
+                (
+                    format!("'{path}' is one file, which is read once"),
+                    "name its folder, or a glob such as 'in/*.csv'",
+                )
             } else {
-                (format!("there is no folder '{path}' to follow"), "create it first, or name a glob such as 'in/*.csv'")
+                (
+                    format!("there is no folder '{path}' to follow"),
+                    "create it first, or name a glob such as 'in/*.csv'",
+                )
             };
             return Err(options.bad_value("path", &message, Some(hint.into())));
         }
@@ -171,10 +177,11 @@ impl Followed {
             let of = file.path.file_name().unwrap_or_default().to_string_lossy();
             let letters = Path::new(&letters);
             let stem = letters.file_stem().unwrap_or_default().to_string_lossy();
-            let extension = letters.extension().map_or("ndjson".into(), |e| e.to_string_lossy());
+            let extension = letters
+                .extension()
+                .map_or("ndjson".into(), |e| e.to_string_lossy());
             let path = letters.with_file_name(format!("{stem}.{of}.{extension}"));
-            spec.options
-                .set("dead_letter.path", path.to_string_lossy(), None);
+            spec.options.set("dead_letter.path", path.to_string_lossy(), None);
         }
         open(vec![file], self.format, &spec, self.rules.as_ref()).map(|(_, layout)| layout)
     }

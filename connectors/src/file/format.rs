@@ -121,7 +121,12 @@ pub(crate) fn format_option(options: &Options) -> Result<Option<Format>> {
         .text("format")
         .map(|text| text.trim().to_ascii_lowercase())
     {
-        Some(text) if matches!(text.as_str(), "ndjson" | "jsonl" | "debezium-json" | "debezium_json") => {
+        Some(text)
+            if matches!(
+                text.as_str(),
+                "ndjson" | "jsonl" | "debezium-json" | "debezium_json"
+            ) =>
+        {
             Some(Format::Json)
         }
         Some(text) if matches!(text.as_str(), "feather" | "ipc") => Some(Format::Arrow),

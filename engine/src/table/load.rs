@@ -351,7 +351,10 @@ impl LoadJob {
         }
         let mut waiting = early.lock();
         waiting.push(records.clone());
-        let rows = waiting.iter().map(|records| records.rows.num_rows()).sum::<usize>();
+        let rows = waiting
+            .iter()
+            .map(|records| records.rows.num_rows())
+            .sum::<usize>();
         let Some(table) = self.table.upgrade() else {
             return Ok(());
         };

@@ -304,7 +304,9 @@ fn retry(options: &Options) -> Result<Retry> {
         max: max_set.unwrap_or(usual.max),
         max_set,
         backoff: options.time_span("retry.backoff")?.unwrap_or(usual.backoff),
-        backoff_max: options.time_span("retry.backoff_max")?.unwrap_or(usual.backoff_max),
+        backoff_max: options
+            .time_span("retry.backoff_max")?
+            .unwrap_or(usual.backoff_max),
     })
 }
 

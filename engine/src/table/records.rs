@@ -85,7 +85,10 @@ impl Records {
         let (from, rows) = (at + 1, self.rows.num_rows());
         let rest = Self {
             rows: self.rows.slice(from, rows - from),
-            changes: self.changes.as_ref().map(|changes| changes.slice(from, rows - from)),
+            changes: self
+                .changes
+                .as_ref()
+                .map(|changes| changes.slice(from, rows - from)),
         };
         (true, rest)
     }
@@ -107,7 +110,12 @@ impl Records {
     ///
     /// # Errors
     /// Fails where a column that is never NULL has one in a row that is put.
-    pub(super) fn settle(&self, schema: &SchemaRef, key: &[usize], version: Option<usize>) -> Result<Settled> {
+    pub(super) fn settle(
+        &self,
+        schema: &SchemaRef,
+        key: &[usize],
+        version: Option<usize>,
+    ) -> Result<Settled> {
         let (truncates, rest) = self.after_truncation();
         let deletions = rest.deletions();
         if !deletions.contains(&true) {
@@ -121,7 +129,8 @@ impl Records {
         let keys: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(rest.rows.column(*at))).collect();
         let versions = version.map(|at| rest.rows.column(at));
         let deciding = newest_of_each_key(&keys, versions)?;
-        let (gone, put): (Vec<u32>, Vec<u32>) = deciding.into_iter().partition(|row| deletions[*row as usize]);
+        let (gone, put): (Vec<u32>, Vec<u32>) =
+            deciding.into_iter().partition(|row| deletions[*row as usize]);
         let gone = take_record_batch(&rest.rows, &UInt32Array::from(gone))?;
         let put = take_record_batch(&rest.rows, &UInt32Array::from(put))?;
         Ok(Settled {

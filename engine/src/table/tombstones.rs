@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::kernels::cmp::lt;
 use arrow::compute::{filter_record_batch, is_not_null, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -83,7 +81,12 @@ impl Tombstones {
     }
 
     /// Leaves out rows that are older than the deletion of their key.
-    pub(super) fn without_older(&self, rows: RecordBatch, key: &[usize], version: usize) -> Result<RecordBatch> {
+    pub(super) fn without_older(
+        &self,
+        rows: RecordBatch,
+        key: &[usize],
+        version: usize,
+    ) -> Result<RecordBatch> {
         if self.is_empty() {
             return Ok(rows);
         }
@@ -146,15 +149,15 @@ pub(super) fn versions_of_deletions(said: Option<&ArrayRef>, there: &ArrayRef) -
     if said.null_count() == 0 {
         return Ok(Arc::clone(said));
     }
-    Ok(arrow::compute::kernels::zip::zip(&is_not_null(said)?, said, there)?)
+    Ok(arrow::compute::kernels::zip::zip(
+        &is_not_null(said)?,
+        said,
+        there,
+    )?)
 }
 
 /// Returns of deletions those that are not older than the row of their key.
-pub(super) fn deletions_that_count(
-    said: &ArrayRef,
-    there: &ArrayRef,
-    heads: &[u32],
-) -> Result<UInt32Array> {
+pub(super) fn deletions_that_count(said: &ArrayRef, there: &ArrayRef, heads: &[u32]) -> Result<UInt32Array> {
     let older = lt(said, there)?;
     let counts = (0_u32..).zip(heads.iter().zip(older.iter()));
     Ok(counts

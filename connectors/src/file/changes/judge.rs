@@ -28,7 +28,11 @@ pub(crate) struct Judge {
 impl Judge {
     pub(super) fn new(decoded: &Schema, op: Option<usize>, key: Vec<usize>, required: Vec<usize>) -> Self {
         Self {
-            names: decoded.fields().iter().map(|field| field.name().clone()).collect(),
+            names: decoded
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
             op,
             key,
             required,
@@ -47,7 +51,11 @@ impl Judge {
 
     /// Lists the records that do not say what they do, or lack what that needs. At most one fault a
     /// record.
-    pub(crate) fn faults(&self, operations: &[Option<Operation>], columns: &[ArrayRef]) -> Result<Vec<Fault>> {
+    pub(crate) fn faults(
+        &self,
+        operations: &[Option<Operation>],
+        columns: &[ArrayRef],
+    ) -> Result<Vec<Fault>> {
         let mut faults = Vec::new();
         for (row, operation) in operations.iter().enumerate() {
             let missing = match operation {

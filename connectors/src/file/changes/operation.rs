@@ -65,7 +65,9 @@ mod tests {
     #[test]
     fn words_are_read_without_regard_to_case() {
         let change = |text: &str| operation(text).and_then(Operation::change);
-        for word in ["c", "R", "u", "Insert", "UPDATE", "upsert", "I", "+I", "+u", " U "] {
+        for word in [
+            "c", "R", "u", "Insert", "UPDATE", "upsert", "I", "+I", "+u", " U ",
+        ] {
             assert_eq!(change(word), Some(Change::Upsert), "{word}");
         }
         for word in ["d", "D", "delete", "-D"] {
@@ -75,6 +77,12 @@ mod tests {
         for word in ["", "x", "inserted", "-i"] {
             assert_eq!(operation(word), None, "{word}");
         }
-        assert_eq!(EXPECTED.split([',', ' ']).filter(|word| !word.is_empty() && *word != "or").count(), 15);
+        assert_eq!(
+            EXPECTED
+                .split([',', ' '])
+                .filter(|word| !word.is_empty() && *word != "or")
+                .count(),
+            15
+        );
     }
 }

@@ -108,10 +108,16 @@ impl Envelope {
                 }
             }
         }
-        let images = [levels[0].before, levels[0].after, levels[1].before, levels[1].after];
+        let images = [
+            levels[0].before,
+            levels[0].after,
+            levels[1].before,
+            levels[1].after,
+        ];
         let columns = self.columns.iter().enumerate().map(|(column, field)| {
             let nothing = new_null_array(field.data_type(), 1);
-            let mut arrays: Vec<&dyn Array> = images.iter().map(|image| image.column(column).as_ref()).collect();
+            let mut arrays: Vec<&dyn Array> =
+                images.iter().map(|image| image.column(column).as_ref()).collect();
             arrays.push(nothing.as_ref());
             interleave(&arrays, &picks)
         });
@@ -180,7 +186,10 @@ impl<'a> Level<'a> {
             Operation::Does(Change::Truncate) | Operation::Skips => return Ok((operation, None)),
         };
         if rows.is_null(row) {
-            return Err((name, format!("expected the row in '{name}' of an op '{word}', found none")));
+            return Err((
+                name,
+                format!("expected the row in '{name}' of an op '{word}', found none"),
+            ));
         }
         Ok((operation, Some(image)))
     }

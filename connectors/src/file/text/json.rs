@@ -312,7 +312,10 @@ impl JsonReader {
             .collect();
         if self.envelope.is_some() {
             let mut operations = opened.operations;
-            for row in stays.iter().flat_map(|stays| (0..good.len()).filter(|row| !stays.value(*row))) {
+            for row in stays
+                .iter()
+                .flat_map(|stays| (0..good.len()).filter(|row| !stays.value(*row)))
+            {
                 operations[row] = Some(Operation::Skips);
             }
             let schema = with_change_column(&self.picked.output_schema);

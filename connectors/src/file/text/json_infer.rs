@@ -63,7 +63,9 @@ pub(super) fn envelope_keys(file: &SourceFile, options: &TextOptions) -> Result<
         if let Ok(value) = serde_json::from_slice::<Value>(line) {
             let level = value.get("payload").filter(|payload| payload.is_object());
             let level = level.unwrap_or(&value);
-            let images = ["before", "after"].iter().filter_map(|image| level.get(*image)?.as_object());
+            let images = ["before", "after"]
+                .iter()
+                .filter_map(|image| level.get(*image)?.as_object());
             keys.extend(images.flat_map(|image| image.keys().cloned()));
         }
         true

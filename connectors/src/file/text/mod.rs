@@ -19,10 +19,10 @@ mod csv_split;
 mod csv_style;
 #[cfg(feature = "csv")]
 mod csv_write;
-#[cfg(feature = "csv")]
-mod infer;
 #[cfg(feature = "json")]
 mod debezium;
+#[cfg(feature = "csv")]
+mod infer;
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "json")]
