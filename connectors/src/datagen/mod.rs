@@ -16,11 +16,12 @@ mod generate;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use fletching::connector::{
-    Connector, OptionSpec, Reader, RelationSpec, ScanRequest, Sink, Source, SourceSize,
+    Connector, OptionSpec, Options, Reader, RelationSpec, ScanRequest, Sink, Source, SourceSize,
 };
 use fletching::{Error, Result};
 
@@ -63,6 +64,10 @@ const OPTIONS: &[OptionSpec] = &[
         help: "how many rows",
     },
     OptionSpec {
+        name: "rows.per_second",
+        help: "how fast rows are given, all readers together; as fast as can be by default",
+    },
+    OptionSpec {
         name: "seed",
         help: "what the values are made from",
     },
@@ -91,6 +96,7 @@ impl Connector for DatagenConnector {
         options.required("rows", "1000000")?;
         let rows = options.parsed("rows", "a whole number")?.unwrap_or(0);
         let seed = options.parsed("seed", "a whole number")?.unwrap_or(0);
+        let rows_per_second = rate(options)?;
         field::check_names(options, schema)?;
         let fields = schema
             .fields()
@@ -102,6 +108,7 @@ impl Connector for DatagenConnector {
             fields,
             rows,
             seed,
+            rows_per_second,
         }))
     }
 
@@ -115,12 +122,25 @@ impl Connector for DatagenConnector {
     }
 }
 
+/// Reads how fast rows are given.
+fn rate(options: &Options) -> Result<Option<f64>> {
+    let name = "rows.per_second";
+    let rate: Option<f64> = options.parsed(name, "a number")?;
+    match rate {
+        Some(rate) if !(rate.is_finite() && rate > 0.0) => {
+            Err(options.bad_value(name, &format!("expected more than nothing, found '{rate}'"), None))
+        }
+        rate => Ok(rate),
+    }
+}
+
 #[derive(Debug)]
 struct DatagenSource {
     schema: SchemaRef,
     fields: Vec<FieldPlan>,
     rows: u64,
     seed: u64,
+    rows_per_second: Option<f64>,
 }
 
 impl Source for DatagenSource {
@@ -172,6 +192,7 @@ impl Source for DatagenSource {
                     rows: row(part)..row(part + 1),
                     block: None,
                     batch_rows_max: request.batch_rows_max.max(1),
+                    pace: self.rows_per_second.map(|rate| Pace::new(rate / parts as f64)),
                 })
             })
             .collect();
@@ -188,6 +209,49 @@ struct DatagenReader {
     /// What is left of the block at hand.
     block: Option<RecordBatch>,
     batch_rows_max: usize,
+    pace: Option<Pace>,
+}
+
+/// How often a paced reader gives rows, at least.
+const BATCHES_PER_SECOND: f64 = 20.0;
+
+/// Holds a reader to a rate.
+#[derive(Debug)]
+struct Pace {
+    rows_per_second: f64,
+    began: Instant,
+    given: u64,
+}
+
+impl Pace {
+    fn new(rows_per_second: f64) -> Self {
+        Self {
+            rows_per_second,
+            began: Instant::now(),
+            given: 0,
+        }
+    }
+
+    /// Returns the most rows of the next batch: as many as fall due in a twentieth of a second.
+    fn rows_max(&self, rows_max: usize) -> usize {
+        let due = (self.rows_per_second / BATCHES_PER_SECOND).max(1.0);
+        // A rate beyond what a batch holds is cut to it.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a positive number; a float cast saturates"
+        )]
+        let due = due as usize;
+        due.min(rows_max)
+    }
+
+    /// Waits until so many more rows are due.
+    fn wait(&mut self, rows: usize) {
+        self.given += rows as u64;
+        let due = Duration::try_from_secs_f64(self.given as f64 / self.rows_per_second);
+        let due = due.unwrap_or(Duration::MAX);
+        std::thread::sleep(due.saturating_sub(self.began.elapsed()));
+    }
 }
 
 impl DatagenReader {
@@ -219,7 +283,14 @@ impl Reader for DatagenReader {
                 None => return Ok(None),
             },
         };
-        let rows = block.num_rows().min(self.batch_rows_max);
+        let rows_max = match &self.pace {
+            Some(pace) => pace.rows_max(self.batch_rows_max),
+            None => self.batch_rows_max,
+        };
+        let rows = block.num_rows().min(rows_max);
+        if let Some(pace) = &mut self.pace {
+            pace.wait(rows);
+        }
         if rows < block.num_rows() {
             self.block = Some(block.slice(rows, block.num_rows() - rows));
         } else {

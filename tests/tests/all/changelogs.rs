@@ -126,7 +126,7 @@ fn check(runner: &mut TestRunner, is_debezium: bool, has_versions: bool, is_foll
         return;
     }
     let session = session();
-    session.set("batch_rows", &batch_rows.to_string()).unwrap();
+    session.set("batch.rows", &batch_rows.to_string()).unwrap();
     let format = if is_debezium {
         "format = 'debezium-json'"
     } else {
