@@ -22,6 +22,7 @@ use super::as_of::{ArmSource, AsOfSpec, without_history};
 use super::counters::LookupCounts;
 use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
+use super::wait::Parking;
 use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
@@ -121,6 +122,18 @@ impl LookupJoin {
     /// Says whether the table itself has rows to give once the probe side has ended.
     pub(crate) fn keeps_table_rows(&self) -> bool {
         self.arms.iter().any(|arm| arm.kind.needs_visited())
+    }
+
+    /// Says whether rows come out in the order of the probe side: not where a table adds rows of its
+    /// own, or rows wait for their key.
+    pub(crate) fn keeps_order(&self) -> bool {
+        !self.keeps_table_rows() && Parking::of_join(self).is_none()
+    }
+
+    /// Returns where the output has a column of the probe side.
+    pub(crate) fn output_of_probe(&self, column: usize) -> Option<usize> {
+        let wanted = OutputColumn::Probe(column);
+        self.output.iter().position(|output| *output == wanted)
     }
 
     /// Says whether a probe row may give several rows.
