@@ -18,7 +18,7 @@ use fletching_kernels::{
 use fletching_planner::MissPolicy;
 
 use super::BoundExpr;
-use super::as_of::{ArmSource, AsOfSpec, without_history};
+use super::as_of::{ArmSource, AsOfSpec, rows_that_last, without_history};
 use super::counters::LookupCounts;
 use super::miss::{ArmMiss, key_texts, null_keys, row_texts};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
@@ -63,15 +63,6 @@ pub(crate) struct LookupJoin {
     output: Vec<OutputColumn>,
     schema: SchemaRef,
     tuning: LookupTuning,
-}
-
-impl ArmSpec {
-    /// Says whether rows that were located are judged: by a condition, or because one of a table's
-    /// versions may end its key.
-    fn judges_rows(&self) -> bool {
-        let table = self.source.table().filter(|_| self.as_of.is_some());
-        self.residual.is_some() || table.is_some_and(|table| table.may_end_keys())
-    }
 }
 
 impl LookupJoin {
@@ -533,12 +524,7 @@ impl StarProbe for Probe<'_> {
     }
 
     fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
-        let ended = self.pinned.arms[arm].snapshot.ended();
-        let lasts = (!ended.is_empty()).then(|| {
-            let rows = candidates.arms[arm].iter();
-            rows.map(|row| Some(ended.binary_search(row).is_err()))
-                .collect::<BooleanArray>()
-        });
+        let lasts = rows_that_last(&self.pinned.arms[arm].snapshot, &candidates.arms[arm]);
         let passed = self.judged(arm, candidates)?;
         match (lasts, passed) {
             (Some(lasts), Some(passed)) => Ok(Some(and_kleene(&lasts, &passed)?)),

@@ -16,6 +16,7 @@ mod build;
 mod feeding;
 mod live;
 mod load;
+mod newest;
 pub(crate) mod options;
 mod readiness;
 mod records;

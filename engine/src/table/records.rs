@@ -14,7 +14,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int8Array, RecordBatch, UInt32Array
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, Int8Type, Schema, SchemaRef};
 
-use super::live::newest_of_each_key;
+use super::newest::newest_of_each_key;
 use super::snapshot::as_views;
 use crate::connector::{CHANGE_COLUMN, Change};
 use crate::error::{Error, Result};

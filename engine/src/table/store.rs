@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::{KernelError, LiveChange, LiveOptions, LiveSnapshot, LiveTable, NO_ROW};
 
-use super::live::newer_rows;
+use super::newest::newer_rows;
 use super::records::Records;
 use super::tombstones::{Tombstones, deletions_that_count, no_versions, picked, versions_of_deletions};
 use crate::error::Result;

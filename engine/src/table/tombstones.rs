@@ -13,7 +13,7 @@ use arrow::compute::{filter_record_batch, is_not_null, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use fletching_kernels::{LiveOptions, LiveTable, NO_ROW};
 
-use super::live::newer_rows;
+use super::newest::newer_rows;
 use crate::clock::now_us;
 use crate::error::Result;
 
