@@ -89,20 +89,35 @@ impl FileFeed {
         Ok(())
     }
 
+    /// Lets go of a file that cannot be read, so that polling again tries the rest of it again.
+    fn put_back(&mut self) {
+        if let Some(file) = self.current.take() {
+            self.begun.insert(file.origin.clone(), file.given);
+            self.waiting.push_front(file.file);
+        }
+    }
+
     /// Returns the next records of the files that are known.
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         loop {
             if self.current.is_none() {
-                let Some(file) = self.waiting.pop_front() else {
+                let Some(file) = self.waiting.front().cloned() else {
                     return Ok(None);
                 };
-                let rows = self.begun.remove(&file.origin()).unwrap_or(0);
+                let rows = self.begun.get(&file.origin()).copied().unwrap_or(0);
                 self.current = Some(OpenFile::open(self, file, rows)?);
+                self.waiting.pop_front();
             }
             let Some(file) = &mut self.current else {
                 return Err(Error::internal("no file is open"));
             };
-            let given = file.next()?;
+            let given = match file.next() {
+                Ok(given) => given,
+                Err(error) => {
+                    self.put_back();
+                    return Err(error);
+                }
+            };
             if given.as_ref().is_none_or(|given| given.place.is_end) {
                 self.first.remove(&file.origin);
                 if let Some(share) = file.share.take() {
@@ -199,6 +214,7 @@ struct Given {
 
 /// The file that is being read.
 struct OpenFile {
+    file: SourceFile,
     origin: String,
     layout: Arc<dyn Layout>,
     scan: Scan,
@@ -207,8 +223,9 @@ struct OpenFile {
     /// Which columns of a batch are given, and which is its time.
     kept: Vec<usize>,
     time: Option<usize>,
-    /// Rows given so far, and rows to pass over first.
+    /// Rows read so far, rows given, and rows to pass over first.
     rows: u64,
+    given: u64,
     pass: u64,
     ahead: Option<Given>,
     /// Why there is nothing ahead.
@@ -220,7 +237,7 @@ impl OpenFile {
     fn open(feed: &FileFeed, file: SourceFile, pass: u64) -> Result<Self> {
         let followed = &feed.followed;
         let origin = file.origin();
-        let layout = followed.open_one(file)?;
+        let layout = followed.open_one(file.clone())?;
         let dead_letters = layout.dead_letters()?;
         let mut projection = feed.projection.clone();
         let time = followed.event_time.map(|time| {
@@ -242,12 +259,14 @@ impl OpenFile {
                 ..scan
             },
             share: dead_letters.as_ref().map(DeadLetters::share),
+            file,
             origin,
             layout,
             reader: None,
             kept,
             time,
             rows: 0,
+            given: pass,
             pass,
             ahead: None,
             failed: None,
@@ -272,6 +291,7 @@ impl OpenFile {
             // What comes before the error is whole, and given first.
             Err(error) => self.failed = Some(error),
         }
+        self.given = given.place.rows;
         Ok(Some(given))
     }
 
@@ -297,11 +317,12 @@ impl OpenFile {
             }
             let from = usize::try_from(passed).unwrap_or(0);
             let batch = batch.slice(from, batch.num_rows() - from);
-            return self.given(&batch).map(Some);
+            return self.told(&batch).map(Some);
         }
     }
 
-    fn given(&self, batch: &RecordBatch) -> Result<Given> {
+    /// Adds what is known of records.
+    fn told(&self, batch: &RecordBatch) -> Result<Given> {
         let marks = &self.scan.marks;
         let mut time_us = marks.time_us();
         if let Some(column) = self.time.map(|at| batch.column(at)) {
