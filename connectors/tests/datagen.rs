@@ -369,3 +369,22 @@ fn a_pace_is_kept() {
     );
     assert!(seen.len() >= 400 && !seen[0].contains('|'));
 }
+
+#[test]
+fn a_rate_holds_rows_back_and_changes_none() {
+    let id = || schema(&[("id", DataType::Int64)]);
+    let options = [("rows", "60"), ("seed", "3")];
+    let paced = [options.as_slice(), &[("rows.per_second", "200")]].concat();
+    let source = source(id(), &paced).unwrap();
+    for partitions_max in [1, 3] {
+        let began = std::time::Instant::now();
+        let mut request = ScanRequest::all();
+        request.partitions_max = partitions_max;
+        let rows = collect(source.as_ref(), &request).unwrap();
+        assert_eq!(rows, generate(id(), &options));
+        let took = began.elapsed().as_secs_f64();
+        assert!((0.29..5.0).contains(&took), "60 rows at 200/s took {took} s");
+    }
+    assert!(refuse(id(), &[("rows", "1"), ("rows.per_second", "0")]).contains("above 0"));
+    assert!(refuse(id(), &[("rows", "1"), ("rows.per_second", "fast")]).contains("expected a whole number"));
+}

@@ -20,9 +20,29 @@ CREATE TABLE limits (
   user_id BIGINT, asset_class VARCHAR, position_limit DECIMAL(14,2), PRIMARY KEY (user_id, asset_class)
 ) WITH (path = 'examples/financial/limits.csv', on_miss = 'default', default.position_limit = '0.00');
 
+-- Prices tick while the script runs: a row replaces that of its symbol, unless it is older.
+CREATE STREAM opening_prices (symbol VARCHAR, price DECIMAL(12,4), as_of TIMESTAMP)
+WITH (path = 'examples/financial/market_data.csv');
+
 CREATE TABLE market_data (
   symbol VARCHAR, price DECIMAL(12,4), as_of TIMESTAMP, PRIMARY KEY (symbol)
-) WITH (path = 'examples/financial/market_data.csv', on_miss = 'null');
+) WITH (changelog = 'upsert', version = 'as_of', on_miss = 'null');
+
+INSERT INTO market_data SELECT symbol, price, as_of FROM opening_prices;
+
+-- New clients register one by one, for a second: the one who trades is the last of them. The table may be joined
+-- with at once, as far as it is.
+CREATE TABLE new_clients (user_id BIGINT, name VARCHAR, PRIMARY KEY (user_id)) WITH (
+  connector = 'datagen', rows = 100, rows.per_second = 100, fields.user_id.kind = 'sequence',
+  fields.user_id.start = 900, fields.name.kind = 'constant', fields.name.value = 'a new client',
+  ready = 'immediately', changelog = 'upsert', miss.wait = '30s', miss.then = 'null'
+);
+
+-- A table that takes its time: the trades wait for all of it, and a bar or the log tells how far it is.
+CREATE TABLE barred (user_id BIGINT, PRIMARY KEY (user_id)) WITH (
+  connector = 'datagen', rows = 4000, rows.per_second = 2000, fields.user_id.kind = 'sequence',
+  fields.user_id.start = 103, ready = 'end', ready.timeout = '30s'
+);
 
 CREATE SINK missed_trades WITH (path = '${letters:missed_trades.csv}');
 
@@ -58,7 +78,25 @@ SELECT table_name, table_key, stream_row FROM '${letters:missed_trades.csv}';
 SELECT /*+ ON_MISS(u, 'wait') */ 'wait' AS on_miss, t.trade_id, u.name, u.tier
 FROM trades t JOIN user_profiles u ON t.user_id = u.user_id ORDER BY t.trade_id;
 
+-- The profile of trade 4 is late. SQL's own answer, right now:
+SELECT 'sql' AS on_miss, t.trade_id, n.name
+FROM trades t LEFT JOIN new_clients n ON t.user_id = n.user_id WHERE t.trade_id = 4;
+
+-- The same with 'wait': the trade is parked, and let go with its profile as soon as that is there.
+SELECT /*+ ON_MISS(n, 'wait') */ 'wait' AS on_miss, t.trade_id, n.name, n._matched
+FROM trades t JOIN new_clients n ON t.user_id = n.user_id WHERE t.trade_id = 4;
+
+-- The market ticks: a newer price of AAPL, the first one of XYZ, and one of TSLA that is too old to count.
+INSERT INTO market_data VALUES
+  ('AAPL', 191.2500, TIMESTAMP '2026-11-25 09:30:01'), ('XYZ', 10.0100, TIMESTAMP '2026-11-25 09:30:01'),
+  ('TSLA', 1.0000, TIMESTAMP '2026-11-25 09:00:00');
+
+SELECT 'after the ticks' AS prices, t.trade_id, t.symbol, m.price, m.as_of
+FROM trades t JOIN market_data m ON t.symbol = m.symbol ORDER BY t.trade_id;
+
+-- Nothing is joined before the slow table is whole: user 103 is barred, and so are trades 3 and 8.
+SELECT t.trade_id, t.user_id FROM trades t
+WHERE NOT EXISTS (SELECT 1 FROM barred b WHERE b.user_id = t.user_id) ORDER BY t.trade_id;
+
 -- And 'error' would end the run at trade 4:
 -- SELECT /*+ ON_MISS(u, 'error') */ t.trade_id, u.name FROM trades t JOIN user_profiles u ON t.user_id = u.user_id;
-
-SHOW TABLES;

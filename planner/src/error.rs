@@ -158,6 +158,8 @@ pub enum WarningKind {
     JoinCheck,
     /// Rows or dead letters could not be handed over to anyone, and are lost.
     RowsLost,
+    /// A source that goes on is read as far as it is now.
+    ReadOnce,
 }
 
 /// Something that can be run but deserves a look.
@@ -190,6 +192,7 @@ impl Warning {
             WarningKind::NotReady => "NOT_READY",
             WarningKind::RowsLost => "ROWS_LOST",
             WarningKind::JoinCheck => "JOIN_CHECK",
+            WarningKind::ReadOnce => "READ_ONCE",
         }
     }
 }

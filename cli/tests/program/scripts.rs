@@ -118,6 +118,22 @@ fn the_financial_example_runs_to_its_end() {
     assert!(out.contains("default,4,(unknown),1.0000,false,"), "{out}");
     assert!(out.contains("user_profiles,user_id = 999,"), "{out}");
     assert!(out.contains("wait,4,(unknown),unrated\n"), "{out}");
+    // The late profile, the ticks, and the table that takes its time.
+    assert!(out.contains("on_miss,trade_id,name\nsql,4,\n"), "{out}");
+    assert!(out.contains("wait,4,a new client,true\n"), "{out}");
+    let ticked = [
+        "1,AAPL,191.2500,",
+        "3,AAPL,191.2500,",
+        "4,TSLA,250.2500,",
+        "7,XYZ,10.0100,",
+    ];
+    for row in ticked {
+        assert!(out.contains(&format!("after the ticks,{row}")), "{row}: {out}");
+    }
+    assert!(
+        out.ends_with("trade_id,user_id\n1,101\n2,102\n4,999\n5,101\n6,\n7,102\n"),
+        "{out}"
+    );
     assert!(
         err.contains("after folding case: for example 'msft' would be 'MSFT'"),
         "{err}"

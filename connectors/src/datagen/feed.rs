@@ -17,7 +17,7 @@ use super::make_rows;
 /// The one partition of a stream of made-up rows.
 const PARTITION: &str = "0";
 
-/// How a stream goes on, as its options say.
+/// Whether a stream goes on, and how fast rows are given, as the options say.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     /// Whether it goes on at all, rather than being scanned.
@@ -42,13 +42,6 @@ impl Pace {
                 "leave it out, or say how many rows",
             );
         }
-        if per_second.is_some() && !follows {
-            return refuse(
-                "rows.per_second",
-                "it holds for a stream that goes on",
-                "add follow = 'true', or leave out rows",
-            );
-        }
         let per_second = match per_second.map(NonZeroU64::new) {
             None => None,
             Some(Some(rate)) => Some(rate),
@@ -61,6 +54,11 @@ impl Pace {
             }
         };
         Ok(Self { follows, per_second })
+    }
+
+    /// Returns the rows a second, where they are limited.
+    pub(super) fn per_second(self) -> Option<f64> {
+        self.per_second.map(|rate| rate.get() as f64)
     }
 }
 

@@ -14,6 +14,7 @@ mod feed;
 mod field;
 mod fill;
 mod generate;
+mod rate;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use fletching::{Error, Result};
 use feed::{DatagenFeed, Pace};
 use field::FieldPlan;
 use generate::{BLOCK_ROWS, block_of};
+use rate::Rate;
 
 /// Makes up rows, the same for the same seed.
 ///
@@ -38,7 +40,7 @@ use generate::{BLOCK_ROWS, block_of};
 /// use std::sync::Arc;
 ///
 /// use arrow::datatypes::{DataType, Field, Schema};
-/// use fletching::connector::{Connector, Options, RelationKind, RelationSpec, ScanRequest};
+/// use fletching::connector::{Connector, RelationKind, RelationSpec, ScanRequest};
 /// use fletching_connectors::DatagenConnector;
 ///
 /// let spec = RelationSpec {
@@ -84,12 +86,12 @@ const OPTIONS: &[OptionSpec] = &[
         help: "how many rows; a stream without it never ends",
     },
     OptionSpec {
-        name: "rows.per_second",
-        help: "how fast a stream that goes on gives them",
-    },
-    OptionSpec {
         name: "follow",
         help: "whether a stream goes on, rather than being read at once",
+    },
+    OptionSpec {
+        name: "rows.per_second",
+        help: "how fast rows are given, all readers together; as fast as can be by default",
     },
     OptionSpec {
         name: "seed",
@@ -221,6 +223,7 @@ impl Source for DatagenSource {
                     rows: row(part)..row(part + 1),
                     block: None,
                     batch_rows_max: request.batch_rows_max.max(1),
+                    rate: self.pace.per_second().map(|rate| Rate::new(rate / parts as f64)),
                 })
             })
             .collect();
@@ -264,6 +267,7 @@ struct DatagenReader {
     /// What is left of the block at hand.
     block: Option<RecordBatch>,
     batch_rows_max: usize,
+    rate: Option<Rate>,
 }
 
 impl DatagenReader {
@@ -287,7 +291,14 @@ impl Reader for DatagenReader {
                 None => return Ok(None),
             },
         };
-        let rows = block.num_rows().min(self.batch_rows_max);
+        let rows_max = match &self.rate {
+            Some(rate) => rate.rows_max(self.batch_rows_max),
+            None => self.batch_rows_max,
+        };
+        let rows = block.num_rows().min(rows_max);
+        if let Some(rate) = &mut self.rate {
+            rate.wait(rows);
+        }
         if rows < block.num_rows() {
             self.block = Some(block.slice(rows, block.num_rows() - rows));
         } else {

@@ -14,11 +14,13 @@ pub(crate) enum Format {
     Arrow,
 }
 
-const FORMATS: [(&str, Format); 4] = [
+/// The words of the option `format`; the last is of changelogs, whose lines are JSON.
+const FORMATS: [(&str, Format); 5] = [
     ("parquet", Format::Parquet),
     ("csv", Format::Csv),
     ("json", Format::Json),
     ("arrow", Format::Arrow),
+    ("debezium-json", Format::Json),
 ];
 
 impl Format {
@@ -119,7 +121,14 @@ pub(crate) fn format_option(options: &Options) -> Result<Option<Format>> {
         .text("format")
         .map(|text| text.trim().to_ascii_lowercase())
     {
-        Some(text) if matches!(text.as_str(), "ndjson" | "jsonl") => Some(Format::Json),
+        Some(text)
+            if matches!(
+                text.as_str(),
+                "ndjson" | "jsonl" | "debezium-json" | "debezium_json"
+            ) =>
+        {
+            Some(Format::Json)
+        }
         Some(text) if matches!(text.as_str(), "feather" | "ipc") => Some(Format::Arrow),
         _ => options.choice("format", &words)?.map(|at| FORMATS[at].1),
     };

@@ -17,7 +17,7 @@ use super::columns::{BatchPlace, bare, batch_of, conform, match_columns, viewed}
 use super::format::Packing;
 use super::packing;
 use super::paths::{SourceFile, file_error};
-use super::source::{Layout, Scan, Unit};
+use super::source::{Layout, Scan, Unit, UnitPlace};
 
 /// Arrow IPC files.
 #[derive(Debug)]
@@ -63,6 +63,13 @@ impl IpcLayout {
 impl Layout for IpcLayout {
     fn units(&self) -> &[Unit] {
         &self.units
+    }
+
+    fn place(&self, unit: usize) -> UnitPlace {
+        UnitPlace {
+            origin: self.files[unit].origin(),
+            rows_before: 0,
+        }
     }
 
     fn open(&self, unit: usize, scan: &Scan) -> Result<Box<dyn Reader>> {

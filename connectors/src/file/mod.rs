@@ -1,10 +1,13 @@
 //! `connector = 'file'`: files of records, read and written.
 
 mod atomic;
+mod changes;
 mod columns;
 mod dead_letters;
 mod encode;
 mod epochs;
+mod feed;
+mod follow;
 mod format;
 #[cfg(feature = "ipc")]
 mod ipc_read;
@@ -25,10 +28,14 @@ use std::sync::Arc;
 use fletching::Result;
 use fletching::connector::{Connector, OptionSpec, Options, RelationSpec, Sink, Source};
 
+use arrow::datatypes::SchemaRef;
+
+use changes::{CHANGE_OPTIONS, ChangeRules, ChangesLayout, Telling};
+use follow::{FOLLOW_OPTIONS, FollowedSource, is_followed};
 use format::{Format, built, format_option, guess, unknown_format};
 use paths::{SourceFile, resolve};
 use sink::{FileSink, SinkKind};
-use source::FileSource;
+use source::{FileSource, Layout};
 
 /// Reads and writes Parquet, CSV, JSON lines and Arrow IPC files.
 ///
@@ -64,7 +71,7 @@ const COMMON_OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "format",
-        help: "parquet, csv, json or arrow; else the name tells",
+        help: "parquet, csv, json, arrow or debezium-json; else the name tells",
     },
 ];
 
@@ -109,6 +116,8 @@ fn specs(format: Option<Format>, is_sink: bool) -> Vec<OptionSpec> {
         }
         return specs;
     }
+    specs.extend(CHANGE_OPTIONS);
+    specs.extend(FOLLOW_OPTIONS);
     if format.is_none_or(Format::is_text) {
         specs.extend(TEXT_OPTIONS);
     }
@@ -140,16 +149,33 @@ impl Connector for FileConnector {
         let options = &spec.options;
         options.check(&specs(None, false))?;
         let path = options.required("path", "data/trades.parquet")?;
+        if is_followed(options)? {
+            return Ok(Arc::new(FollowedSource::open(spec, path)?));
+        }
+        if options.text("event_time").is_some() {
+            let hint = "add follow = 'true', or leave it out".to_owned();
+            return Err(options.bad_value("event_time", "a file that ends is read to its end", Some(hint)));
+        }
         let (files, format) = resolve(path, format_option(options)?)?;
         let format = format.ok_or_else(|| unknown_format(options, path))?;
         let format = built(options, format)?;
         check_for_format(options, format, false)?;
-        open(files, format, spec)
+        let rules = ChangeRules::from_spec(spec)?;
+        let (found, layout) = open(files, format, spec, rules.as_ref())?;
+        let schema = match (&spec.schema, &rules) {
+            (Some(declared), Some(_)) => Arc::clone(declared),
+            _ => found,
+        };
+        Ok(Arc::new(FileSource::new(schema, layout, rules.is_some())))
     }
 
     fn sink(&self, spec: &RelationSpec) -> Result<Arc<dyn Sink>> {
         let options = &spec.options;
         options.check(&specs(None, true))?;
+        if changes::is_debezium(options) {
+            let hint = "say format = 'json'".to_owned();
+            return Err(options.bad_value("format", "'debezium-json' is read, not written", Some(hint)));
+        }
         let text = options.required("path", "out/enriched.parquet")?;
         let path = Path::new(text);
         let format = match format_option(options)?.or(guess(path).format) {
@@ -162,36 +188,63 @@ impl Connector for FileConnector {
     }
 }
 
-/// Opens a source of one format.
-fn open(files: Vec<SourceFile>, format: Format, spec: &RelationSpec) -> Result<Arc<dyn Source>> {
+/// What a source is made of: its columns and its files.
+type Opened = (SchemaRef, Arc<dyn Layout>);
+
+/// Opens files of one format, whose records are plain rows or changes.
+fn open(
+    files: Vec<SourceFile>,
+    format: Format,
+    spec: &RelationSpec,
+    rules: Option<&ChangeRules>,
+) -> Result<Opened> {
+    let Some(rules) = rules else {
+        return open_format(files, format, spec, None);
+    };
+    let of_file = RelationSpec {
+        schema: spec.schema.as_ref().map(|schema| rules.file_columns(schema)),
+        ..spec.clone()
+    };
+    let (found, layout) = open_format(files, format, &of_file, Some(rules))?;
+    let Telling::Column(op) = &rules.telling else {
+        return Ok((found, layout));
+    };
+    let changes = ChangesLayout::new(layout, found, op, rules.clone(), &spec.subject())?;
+    Ok((changes.schema(), Arc::new(changes)))
+}
+
+/// Opens files of one format, with the columns that the files have.
+fn open_format(
+    files: Vec<SourceFile>,
+    format: Format,
+    spec: &RelationSpec,
+    rules: Option<&ChangeRules>,
+) -> Result<Opened> {
     let declared = spec.schema.as_ref();
     match format {
         #[cfg(feature = "parquet")]
         Format::Parquet => {
             let layout = parquet_read::ParquetLayout::open(files, declared)?;
-            Ok(Arc::new(FileSource::new(layout.schema(), Arc::new(layout))))
+            Ok((layout.schema(), Arc::new(layout)))
         }
         #[cfg(feature = "ipc")]
         Format::Arrow => {
             let layout = ipc_read::IpcLayout::open(files, declared)?;
-            Ok(Arc::new(FileSource::new(layout.schema(), Arc::new(layout))))
+            Ok((layout.schema(), Arc::new(layout)))
         }
         #[cfg(feature = "csv")]
         Format::Csv => {
             let tabs = files.first().is_some_and(|file| guess(&file.path).tabs);
             let style = text::CsvStyle::from_options(&spec.options, tabs)?;
-            open_text(files, text::TextKind::Csv(style), spec)
+            open_text(files, text::TextKind::Csv(style), spec, rules)
         }
         #[cfg(feature = "json")]
         Format::Json => {
             let missing = spec.options.choice("missing_columns", &["error", "null"])?;
-            open_text(
-                files,
-                text::TextKind::Json {
-                    missing_is_null: missing == Some(1),
-                },
-                spec,
-            )
+            let kind = text::TextKind::Json {
+                missing_is_null: missing == Some(1),
+            };
+            open_text(files, kind, spec, rules)
         }
         #[cfg(not(all(feature = "parquet", feature = "csv", feature = "json", feature = "ipc")))]
         other => Err(built(&spec.options, other)
@@ -201,8 +254,13 @@ fn open(files: Vec<SourceFile>, format: Format, spec: &RelationSpec) -> Result<A
 }
 
 #[cfg(any(feature = "csv", feature = "json"))]
-fn open_text(files: Vec<SourceFile>, kind: text::TextKind, spec: &RelationSpec) -> Result<Arc<dyn Source>> {
-    let options = text::TextOptions::from_options(kind, &spec.options)?;
+fn open_text(
+    files: Vec<SourceFile>,
+    kind: text::TextKind,
+    spec: &RelationSpec,
+    rules: Option<&ChangeRules>,
+) -> Result<Opened> {
+    let options = text::TextOptions::from_options(kind, &spec.options, rules.cloned())?;
     let layout = text::TextLayout::open(files, options, spec.schema.as_ref())?;
-    Ok(Arc::new(FileSource::new(layout.schema(), Arc::new(layout))))
+    Ok((layout.schema(), Arc::new(layout)))
 }

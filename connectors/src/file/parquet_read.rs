@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 
 use super::columns::{BatchPlace, bare, batch_of, conform, match_columns, viewed};
 use super::paths::{SourceFile, file_error};
-use super::source::{Layout, Scan, Unit};
+use super::source::{Layout, Scan, Unit, UnitPlace};
 
 /// A Parquet file's footer, and where the source's columns are in it.
 #[derive(Debug)]
@@ -102,6 +102,14 @@ fn read_footer(path: &Path) -> Result<ArrowReaderMetadata> {
 impl Layout for ParquetLayout {
     fn units(&self) -> &[Unit] {
         &self.units
+    }
+
+    fn place(&self, unit: usize) -> UnitPlace {
+        let group = self.groups[unit];
+        UnitPlace {
+            origin: self.files[group.file].file.origin(),
+            rows_before: group.rows_before,
+        }
     }
 
     fn open(&self, unit: usize, scan: &Scan) -> Result<Box<dyn Reader>> {

@@ -46,6 +46,17 @@ pub(crate) fn resolve(text: &str, format: Option<Format>) -> Result<(Vec<SourceF
     }
 }
 
+/// Lists the files that a folder or glob stands for now, which may be none, as [`resolve`] does.
+pub(crate) fn find_now(text: &str, format: Option<Format>) -> Result<(Vec<SourceFile>, Option<Format>)> {
+    let path = Path::new(text);
+    let paths = if is_glob(text) && !path.is_dir() {
+        list_glob(text)?
+    } else {
+        list_folder(path)?
+    };
+    choose(paths, format)
+}
+
 /// Makes a file error.
 pub(crate) fn file_error(path: &Path, message: impl Into<String>, hint: Option<String>) -> Error {
     Error::File {
@@ -55,7 +66,7 @@ pub(crate) fn file_error(path: &Path, message: impl Into<String>, hint: Option<S
     }
 }
 
-fn is_glob(text: &str) -> bool {
+pub(crate) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
@@ -118,20 +129,14 @@ fn is_private(path: &Path) -> bool {
     name.starts_with(['.', '_']) || name.ends_with(".tmp")
 }
 
+/// Takes the visible files of one format, of which there must be some.
 fn pick(
     place: &Path,
-    mut paths: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     format: Option<Format>,
 ) -> Result<(Vec<SourceFile>, Option<Format>)> {
-    paths.retain(|path| !is_private(path) && path.is_file());
-    paths.sort();
-    let format = format.or_else(|| paths.iter().find_map(|path| guess(path).format));
-    if let Some(format) = format
-        && paths.iter().any(|path| guess(path).format == Some(format))
-    {
-        paths.retain(|path| guess(path).format == Some(format));
-    }
-    if paths.is_empty() {
+    let (files, format) = choose(paths, format)?;
+    if files.is_empty() {
         let what = if is_glob(&place.to_string_lossy()) {
             "matches no file"
         } else {
@@ -140,12 +145,29 @@ fn pick(
         let hint = "names that begin with '.' or '_' or end with '.tmp' are left out".to_owned();
         return Err(file_error(place, what, Some(hint)));
     }
+    Ok((files, format))
+}
+
+/// Takes the visible files of one format, sorted by name. A file that is gone by now is left out.
+fn choose(mut paths: Vec<PathBuf>, format: Option<Format>) -> Result<(Vec<SourceFile>, Option<Format>)> {
+    paths.retain(|path| !is_private(path) && path.is_file());
+    paths.sort();
+    let format = format.or_else(|| paths.iter().find_map(|path| guess(path).format));
+    if let Some(format) = format
+        && paths.iter().any(|path| guess(path).format == Some(format))
+    {
+        paths.retain(|path| guess(path).format == Some(format));
+    }
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
-        let bytes = fs::metadata(&path)
-            .map_err(|error| Error::file(&path, &error))?
-            .len();
-        files.push(SourceFile { path, bytes });
+        match fs::metadata(&path) {
+            Ok(meta) => files.push(SourceFile {
+                path,
+                bytes: meta.len(),
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::file(&path, &error)),
+        }
     }
     Ok((files, format))
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use fletching::connector::{Reader, ScanRequest, Source, SourceReport, SourceSize};
 use fletching::{Error, Result};
 
+use super::changes::{Marks, nullable};
 use super::columns::project;
 use super::dead_letters::{DeadLetterShare, DeadLetters};
 
@@ -34,6 +35,46 @@ pub(crate) struct Scan {
     pub(crate) batch_rows_max: usize,
     pub(crate) report: Arc<SourceReport>,
     pub(crate) dead_letters: Option<Arc<DeadLetters>>,
+    /// Where readers note what they see of a changelog.
+    pub(crate) marks: Arc<Marks>,
+}
+
+impl Scan {
+    /// Makes what a decoder needs for some columns of a source; none for all of them.
+    ///
+    /// # Errors
+    /// Fails where a column is asked for that is not there.
+    pub(crate) fn new(
+        schema: &SchemaRef,
+        projection: Option<&Vec<usize>>,
+        batch_rows_max: usize,
+        report: &Arc<SourceReport>,
+    ) -> Result<Self> {
+        let columns = schema.fields().len();
+        let projection = projection.cloned().unwrap_or_else(|| (0..columns).collect());
+        if let Some(bad) = projection.iter().find(|at| **at >= columns) {
+            return Err(Error::internal(format!(
+                "column {bad} of {columns} was asked for"
+            )));
+        }
+        Ok(Self {
+            schema: project(schema, &projection),
+            projection,
+            batch_rows_max: batch_rows_max.max(1),
+            report: Arc::clone(report),
+            dead_letters: None,
+            marks: Arc::default(),
+        })
+    }
+}
+
+/// Where a unit's rows stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnitPlace {
+    /// The file.
+    pub(crate) origin: String,
+    /// How many of the file's rows come before the unit.
+    pub(crate) rows_before: u64,
 }
 
 /// The units of some files of one format.
@@ -41,7 +82,10 @@ pub(crate) trait Layout: Debug + Send + Sync {
     /// Returns the units, in order.
     fn units(&self) -> &[Unit];
 
-    /// Opens one.
+    /// Returns where a unit's rows stand.
+    fn place(&self, unit: usize) -> UnitPlace;
+
+    /// Opens one. Where records are changes, its batches end with the engine's column of changes.
     fn open(&self, unit: usize, scan: &Scan) -> Result<Box<dyn Reader>>;
 
     /// Opens the file for rows that cannot be decoded, where there is one.
@@ -55,11 +99,25 @@ pub(crate) trait Layout: Debug + Send + Sync {
 pub(crate) struct FileSource {
     schema: SchemaRef,
     layout: Arc<dyn Layout>,
+    has_changes: bool,
 }
 
 impl FileSource {
-    pub(crate) fn new(schema: SchemaRef, layout: Arc<dyn Layout>) -> Self {
-        Self { schema, layout }
+    pub(crate) fn new(schema: SchemaRef, layout: Arc<dyn Layout>, has_changes: bool) -> Self {
+        Self {
+            schema,
+            layout,
+            has_changes,
+        }
+    }
+}
+
+/// Returns the columns that batches have: a deletion may leave any of them NULL.
+pub(crate) fn batch_schema(schema: &SchemaRef, has_changes: bool) -> SchemaRef {
+    if has_changes {
+        Arc::new(Schema::new(nullable(schema)))
+    } else {
+        Arc::clone(schema)
     }
 }
 
@@ -82,24 +140,20 @@ impl Source for FileSource {
         }
     }
 
+    fn has_changes(&self) -> bool {
+        self.has_changes
+    }
+
     fn scan(&self, request: &ScanRequest) -> Result<Vec<Box<dyn Reader>>> {
-        let columns = self.schema.fields().len();
-        let projection = request
-            .projection
-            .clone()
-            .unwrap_or_else(|| (0..columns).collect());
-        if let Some(bad) = projection.iter().find(|at| **at >= columns) {
-            return Err(Error::internal(format!(
-                "column {bad} of {columns} was asked for"
-            )));
-        }
         let dead_letters = self.layout.dead_letters()?;
         let scan = Arc::new(Scan {
-            schema: project(&self.schema, &projection),
-            projection,
-            batch_rows_max: request.batch_rows_max.max(1),
-            report: Arc::clone(&request.report),
             dead_letters: dead_letters.clone(),
+            ..Scan::new(
+                &batch_schema(&self.schema, self.has_changes),
+                request.projection.as_ref(),
+                request.batch_rows_max,
+                &request.report,
+            )?
         });
         let units = needed(self.layout.units(), request.limit);
         let remaining = request.limit.map(|limit| Arc::new(AtomicUsize::new(limit)));

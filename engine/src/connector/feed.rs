@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-use super::{SinkSummary, SourceReport};
+use super::{ReadyPoint, SinkSummary, SourceReport};
 use crate::error::Result;
 
 /// The column that says what a change does to its row, where a source has
@@ -35,8 +35,27 @@ pub const CHANGE_COLUMN: &str = "_change";
 pub enum Change {
     /// Puts a row in place of the one with its key, or adds it.
     Upsert = 0,
-    /// Takes the row with its key away; of the other columns nothing is read.
+    /// Takes the row with its key away; of the other columns nothing is read but the version, where
+    /// the table has one.
     Delete = 1,
+    /// Takes all rows away; of the columns nothing is read.
+    Truncate = 2,
+}
+
+impl Change {
+    /// Returns what a value of [`CHANGE_COLUMN`] stands for; none for a value that stands for nothing.
+    ///
+    /// ```
+    /// use fletching::connector::Change;
+    ///
+    /// assert_eq!(Change::of_code(2), Some(Change::Truncate));
+    /// assert_eq!(Change::of_code(9), None);
+    /// ```
+    pub fn of_code(code: i8) -> Option<Self> {
+        [Self::Upsert, Self::Delete, Self::Truncate]
+            .into_iter()
+            .find(|change| *change as i8 == code)
+    }
 }
 
 /// How far one partition of a source was read, in the source's own words.
@@ -66,6 +85,9 @@ pub struct FeedRequest {
     pub consumer: String,
     /// Where the feed counts what it reads.
     pub report: Arc<SourceReport>,
+    /// What [`Feed::has_caught_up`] tells of. A source is only asked for what it
+    /// [can tell](super::Source::can_tell).
+    pub until: ReadyPoint,
 }
 
 impl FeedRequest {
@@ -77,6 +99,7 @@ impl FeedRequest {
             from: Vec::new(),
             consumer: String::new(),
             report: Arc::default(),
+            until: ReadyPoint::End,
         }
     }
 }
@@ -111,7 +134,8 @@ pub trait Feed: Send {
     /// that this ends the run.
     fn poll(&mut self, wait: Duration) -> Result<Polled>;
 
-    /// Says whether everything was read that the source held when the feed was opened.
+    /// Says whether everything was read up to the point asked for in [`FeedRequest::until`]: at
+    /// first all that the source held when the feed was opened.
     fn has_caught_up(&self) -> bool;
 
     /// Is told that everything up to these positions was committed and is never asked for again.

@@ -24,8 +24,8 @@ use arrow::datatypes::SchemaRef;
 
 pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Polled, Position};
 pub(crate) use memory::MemoryStream;
-pub(crate) use options::nearest;
 pub use options::{OptionSpec, Options};
+pub(crate) use options::{nearest, parse_time_span};
 pub use report::SourceReport;
 
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 
@@ -115,6 +116,32 @@ impl Options {
         }
     }
 
+    /// Returns an option that is a time span such as `200ms`, `30s`, `5min` or `1h`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use fletching::connector::Options;
+    ///
+    /// let options = Options::new("stream s").with("follow.interval", "200ms");
+    /// assert_eq!(options.time_span("follow.interval")?, Some(Duration::from_millis(200)));
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails where the text is none.
+    pub fn time_span(&self, name: &str) -> Result<Option<Duration>> {
+        let Some(text) = self.text(name).map(str::trim) else {
+            return Ok(None);
+        };
+        match parse_time_span(text) {
+            Some(span) => Ok(Some(span)),
+            None => {
+                let message = format!("expected a time span such as '30s' or '200ms', found '{text}'");
+                Err(self.bad_value(name, &message, None))
+            }
+        }
+    }
+
     /// Returns an option that is `true` or `false`.
     ///
     /// # Errors
@@ -195,6 +222,25 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// Reads a number and its unit of time.
+pub(crate) fn parse_time_span(text: &str) -> Option<Duration> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds = match unit.trim().to_ascii_lowercase().as_str() {
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    let number: f64 = number.parse().ok()?;
+    Duration::try_from_secs_f64(number * seconds).ok()
 }
 
 /// Says whether a name fits a pattern whose `*` stands for one or more characters.

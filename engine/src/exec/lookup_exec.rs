@@ -10,7 +10,8 @@ use arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as PlanResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, EmissionType};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
@@ -70,7 +71,7 @@ impl LookupJoinExec {
             input.pipeline_behavior()
         };
         let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(join.schema())),
+            ordered_as(&input, &join),
             Partitioning::UnknownPartitioning(partitions),
             emission,
             input.boundedness(),
@@ -103,6 +104,27 @@ impl LookupJoinExec {
     pub(crate) fn has_only_tables(&self) -> bool {
         self.collected.is_empty()
     }
+}
+
+/// Returns the properties of the join's output: as far as its columns go, it has its input's order.
+/// The optimizer pushes a sort below a join that says it keeps the order, and relies on finding it.
+fn ordered_as(input: &Arc<dyn ExecutionPlan>, join: &LookupJoin) -> EquivalenceProperties {
+    let mut properties = EquivalenceProperties::new(Arc::clone(join.schema()));
+    let Some(ordering) = input.output_ordering().filter(|_| join.keeps_order()) else {
+        return properties;
+    };
+    let kept = ordering.iter().map_while(|sort| {
+        let column = sort.expr.downcast_ref::<Column>()?;
+        let at = join.output_of_probe(column.index())?;
+        let name = join.schema().field(at).name();
+        Some(PhysicalSortExpr::new(
+            Arc::new(Column::new(name, at)),
+            sort.options,
+        ))
+    });
+    let kept: Vec<PhysicalSortExpr> = kept.collect();
+    properties.add_ordering(kept);
+    properties
 }
 
 impl Run {
@@ -211,9 +233,9 @@ impl ExecutionPlan for LookupJoinExec {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        // The rows a table adds come last.
+        // The rows a table adds come last, and those that wait when their key does.
         let mut maintains = vec![false; 1 + self.collected.len()];
-        maintains[0] = !self.join.keeps_table_rows();
+        maintains[0] = self.join.keeps_order();
         maintains
     }
 

@@ -144,7 +144,7 @@ impl TableLookupExec {
         let columns = projection.map_or_else(|| (0..table.schema().fields().len()).collect(), Clone::clone);
         let schema: SchemaRef = Arc::new(table.schema().project(&columns)?);
         Ok(Self {
-            snapshot: table.snapshot()?,
+            snapshot: table.current()?,
             table: Arc::clone(table),
             keys,
             columns,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::nullif;
-use fletching_kernels::{AsOfCondition, AsOfTolerance};
+use fletching_kernels::{AsOfCondition, AsOfTolerance, RowId};
 
 use super::lookup_join::ArmSpec;
 use super::miss::{counted_nulls, union_nulls};
@@ -107,4 +107,20 @@ pub(super) fn too_old(arm: &ArmSpec, table: &PinnedArm, keys: &[ArrayRef]) -> Re
         Some(valid) => BooleanArray::new(too_old.values() & valid.inner(), None),
         None => too_old,
     }))
+}
+
+impl ArmSpec {
+    /// Says whether rows that were located are judged: by a condition, or because one of a table's
+    /// versions may end its key.
+    pub(super) fn judges_rows(&self) -> bool {
+        let table = self.source.table().filter(|_| self.as_of.is_some());
+        self.residual.is_some() || table.is_some_and(|table| table.may_end_keys())
+    }
+}
+
+/// Says which rows do not end their key; nothing where none does.
+pub(super) fn rows_that_last(snapshot: &TableSnapshot, rows: &[RowId]) -> Option<BooleanArray> {
+    let ended = snapshot.ended();
+    let lasts = |row: &RowId| Some(ended.binary_search(row).is_err());
+    (!ended.is_empty()).then(|| rows.iter().map(lasts).collect())
 }

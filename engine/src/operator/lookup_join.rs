@@ -23,6 +23,7 @@ use super::letters::Letters;
 use super::miss::{ArmMiss, counted_nulls, null_keys};
 use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use super::probe::Probe;
+use super::wait::Parking;
 use crate::error::{Error, Result};
 use crate::table::{KeySpec, TableSnapshot};
 
@@ -139,7 +140,7 @@ impl LookupJoin {
     pub(crate) fn counts(&self) -> Vec<LookupCounts> {
         let counts = |arm: &ArmSpec| {
             arm.miss
-                .counts(&arm.source.to_string(), arm.kind, arm.residual.is_some())
+                .counts(&arm.source.to_string(), arm.kind, arm.judges_rows())
         };
         self.arms.iter().map(counts).collect()
     }
@@ -147,6 +148,18 @@ impl LookupJoin {
     /// Says whether the table itself has rows to give once the probe side has ended.
     pub(crate) fn keeps_table_rows(&self) -> bool {
         self.arms.iter().any(|arm| arm.kind.needs_visited())
+    }
+
+    /// Says whether rows come out in the order of the probe side: not where a table adds rows of its
+    /// own, or rows wait for their key.
+    pub(crate) fn keeps_order(&self) -> bool {
+        !self.keeps_table_rows() && Parking::of_join(self).is_none()
+    }
+
+    /// Returns where the output has a column of the probe side.
+    pub(crate) fn output_of_probe(&self, column: usize) -> Option<usize> {
+        let wanted = OutputColumn::Probe(column);
+        self.output.iter().position(|output| *output == wanted)
     }
 
     /// Says whether a probe row may give several rows.

@@ -2,10 +2,11 @@
 //! what becomes of the rows they miss.
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::and_kleene;
 use fletching_kernels::{RowId, StarProbe, StarRows, gather_batch};
 use fletching_planner::MissPolicy;
 
-use super::as_of::without_history;
+use super::as_of::{rows_that_last, without_history};
 use super::counters::Hopeless;
 use super::letters::{Letters, letters_about};
 use super::lookup_join::{LookupJoin, as_verdict, evaluate, evaluate_all};
@@ -93,7 +94,7 @@ impl StarProbe for Probe<'_> {
 
     fn watches(&self, arm: usize) -> bool {
         let arm = &self.join.arms()[arm];
-        arm.miss.watches(arm.kind, arm.residual.is_some())
+        arm.miss.watches(arm.kind, arm.judges_rows())
     }
 
     fn missed(&mut self, arm: usize, rows: &StarRows, positions: &[u32]) -> Result<()> {
@@ -125,10 +126,22 @@ impl StarProbe for Probe<'_> {
     }
 
     fn has_residual(&self, arm: usize) -> bool {
-        self.join.arms()[arm].residual.is_some()
+        self.join.arms()[arm].judges_rows()
     }
 
     fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
+        let lasts = rows_that_last(&self.pinned.arms[arm].snapshot, &candidates.arms[arm]);
+        let passed = self.judged(arm, candidates)?;
+        match (lasts, passed) {
+            (Some(lasts), Some(passed)) => Ok(Some(and_kleene(&lasts, &passed)?)),
+            (lasts, passed) => Ok(lasts.or(passed)),
+        }
+    }
+}
+
+impl Probe<'_> {
+    /// Judges candidates by an arm's own condition.
+    fn judged(&self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>> {
         let Some(residual) = &self.join.arms()[arm].residual else {
             return Ok(None);
         };

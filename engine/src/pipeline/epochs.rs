@@ -338,7 +338,7 @@ impl EpochLoop {
         self.inbox.committed(positions)?;
         self.state.epoch = epoch;
         if let Some(pins) = self.making.pins.take() {
-            self.query.release(pins);
+            self.query.unpin(pins);
         }
         self.making = Making {
             committed_us: self.clock.elapsed_us(),

@@ -2,9 +2,8 @@
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
-
 use fletching_planner::MissPolicy;
+use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{ChainPins, Kind, Prepared, pieces};
 use crate::error::{Error, Result};
@@ -55,7 +54,7 @@ impl Prepared {
     }
 
     /// Lets go of the tables of an epoch.
-    pub(crate) fn release(&self, pins: ChainPins) {
+    pub(crate) fn unpin(&self, pins: ChainPins) {
         if let Kind::Chain(chain) = &self.kind {
             chain.release(pins);
         }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::settings::parse_bytes;
+use crate::connector::parse_time_span;
 use crate::error::{Error, Result};
-use crate::table::options::time_span;
 
 /// What pipelines are started with.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ fn span(name: &str, text: &str) -> Result<Duration> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    time_span(text).ok_or_else(|| wrong(name, "a time span such as '30s' or '200ms'", text))
+    parse_time_span(text).ok_or_else(|| wrong(name, "a time span such as '30s' or '200ms'", text))
 }
 
 fn whole(name: &str, text: &str) -> Result<u64> {

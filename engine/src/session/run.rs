@@ -130,6 +130,10 @@ impl Session {
                 self.inner
                     .progress
                     .watch_stream(&name, Arc::clone(&request.report), stream.source.size());
+                if stream.source.is_unbounded() {
+                    let message = format!("stream {name} goes on: this reads what it holds now, and ends");
+                    self.warn(Warning::new(WarningKind::ReadOnce, message));
+                }
             }
         }
         let state = catalog.state.clone();

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::table::ChangeOptions;
 
 /// Options that say how a table changes.
-const CHANGE_OPTIONS: &[&str] = &["changelog", "version", "memory.max"];
+const CHANGE_OPTIONS: &[&str] = &["changelog", "version", "tombstone.retention", "memory.max"];
 
 impl Session {
     /// Returns how a table changes that says nothing of it.
@@ -40,13 +40,9 @@ impl Session {
             }
         }
         let is_versioned = options.boolean("versioned")?.unwrap_or(false);
-        if changes.is_upsert && is_versioned {
-            let message = "a versioned table keeps every row of a key, not the last".to_string();
-            return Err(refuse(
-                "changelog",
-                message,
-                "leave out one of changelog and versioned",
-            ));
+        if is_versioned {
+            // Every row is kept, and a changelog says of a key from when it is so, or is no more.
+            changes.is_upsert = false;
         }
         if let Some(version) = options.text("version").filter(|_| !is_versioned) {
             if !changes.is_upsert {
@@ -58,6 +54,12 @@ impl Session {
                 ));
             }
             changes.version = Some(version.to_string());
+        }
+        changes.tombstones = options.time_span("tombstone.retention")?;
+        if changes.tombstones.is_some() && changes.version.is_none() {
+            let message = "without versions nothing is remembered of a row that is gone".to_string();
+            let hint = "add changelog = 'upsert' and version = 'column'";
+            return Err(refuse("tombstone.retention", message, hint));
         }
         if let Some(text) = options.text("memory.max") {
             let bytes = parse_bytes(text).ok_or_else(|| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
 use fletching_planner::{CreateRelation, RelationKind, Warning, WarningKind, WithOption};
 
@@ -30,7 +30,7 @@ struct TableSpec {
 
 impl Session {
     pub(super) fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
-        let spec = self.table_spec(create)?;
+        let mut spec = self.table_spec(create)?;
         let (schema, origin) = if spec.connector == "memory" {
             spec.check_without_source()?;
             (declared(create)?, TableOrigin::Memory)
@@ -38,7 +38,8 @@ impl Session {
             let connector = self.find_connector(&spec.connector, create)?;
             let source = connector.source(&spec.relation)?;
             spec.check_source(source.as_ref())?;
-            (source.schema(), TableOrigin::Source(source))
+            spec.fit_changes(source.as_ref(), &create.primary_key)?;
+            (spec.table_schema(source.as_ref()), TableOrigin::Source(source))
         };
         let table = self.make_table(create, &spec, &schema, origin)?;
         self.register(
@@ -237,8 +238,52 @@ impl TableSpec {
         }
     }
 
+    /// Makes a table of changes one that is changed in place, unless it keeps every version.
+    fn fit_changes(&mut self, source: &dyn Source, primary_key: &[String]) -> Result<()> {
+        if !source.has_changes() || self.versions.is_some() {
+            return Ok(());
+        }
+        if self
+            .written
+            .text("changelog")
+            .is_some_and(|text| !text.eq_ignore_ascii_case("upsert"))
+        {
+            let message = "its source gives changes, which replace and delete rows";
+            let hint = "say changelog = 'upsert', or leave it out".to_string();
+            return Err(self.written.bad_value("changelog", message, Some(hint)));
+        }
+        if primary_key.is_empty() {
+            return Err(Error::Option {
+                subject: self.relation.subject(),
+                message: "a changelog needs a PRIMARY KEY: it says which row a change is of".into(),
+                hint: Some("declare it, as in (id BIGINT, …, PRIMARY KEY (id))".into()),
+                location: None,
+            });
+        }
+        self.changes.is_upsert = true;
+        Ok(())
+    }
+
+    /// Returns the columns of a table; where it keeps the ends of keys, any may be NULL in them.
+    fn table_schema(&self, source: &dyn Source) -> SchemaRef {
+        let schema = source.schema();
+        if !source.has_changes() || self.versions.is_none() {
+            return schema;
+        }
+        let fields = schema.fields().iter();
+        let fields: Vec<_> = fields
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+
     /// Fails where a source cannot tell when it is ready.
     fn check_source(&self, source: &dyn Source) -> Result<()> {
+        if self.options.stale_after.is_some() && !source.is_unbounded() {
+            let message = "the table's source ends, and is silent from then on";
+            let hint = "leave it out, or follow the source, as with follow = 'true'".to_string();
+            return Err(self.written.bad_value("stale.after", message, Some(hint)));
+        }
         let Ready::At(point) = self.options.ready else {
             return Ok(());
         };

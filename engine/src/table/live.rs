@@ -13,14 +13,16 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::kernels::cmp::{gt, lt};
-use arrow::compute::take_record_batch;
-use fletching_kernels::{
-    BuildOptions, KernelError, KeyIndex, LiveChange, LiveOptions, LiveSnapshot, LiveTable, NO_ROW,
-};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use fletching_kernels::{KernelError, LiveChange, LiveOptions, LiveSnapshot, LiveTable};
 
+use super::newest::untouched;
+use super::records::Records;
+use super::staged::Staged;
+use super::store::{Store, StoreError, StoreShape};
+use super::tombstones::RETENTION;
 use super::{Table, TableSnapshot, TableState, as_views};
 use crate::error::{Error, Result};
 
@@ -31,6 +33,8 @@ pub(crate) struct ChangeOptions {
     pub(crate) is_upsert: bool,
     /// The column by which an older row never replaces a newer one.
     pub(crate) version: Option<String>,
+    /// How long the version of a key that is gone is remembered.
+    pub(crate) tombstones: Option<Duration>,
     /// Bytes that the table may hold.
     pub(crate) memory_max: Option<u64>,
     /// The same for every table of the session; 0 where nothing is set.
@@ -43,7 +47,10 @@ pub(super) struct Changes {
     pub(super) options: ChangeOptions,
     /// The position of the version column.
     version: Option<usize>,
-    live: Option<LiveTable>,
+    pub(super) live: Option<Store>,
+    /// The keys that the program has changed while the table loads: what it did is not undone by
+    /// the load.
+    touched: Option<LiveTable>,
 }
 
 impl Changes {
@@ -78,6 +85,7 @@ impl Changes {
             options,
             version,
             live: None,
+            touched: None,
         })
     }
 
@@ -121,20 +129,19 @@ impl Table {
     pub fn upsert(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
-        self.change(&batch, |live, version| {
-            let newer = newer_rows(live, &self.primary_key, version, &batch)?;
-            if newer.num_rows() == 0 {
-                return Ok(LiveChange::default());
-            }
-            Ok(live.upsert(&newer)?)
-        })
+        if self.versions.is_some() {
+            return self.append(&batch);
+        }
+        let keys = self.primary_key.iter().map(|at| Arc::clone(batch.column(*at)));
+        self.change(&batch, &keys.collect::<Vec<_>>(), |live| live.upsert(&batch))
     }
 
     /// Puts rows by the primary key, whatever their versions.
     pub(crate) fn update(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
-        self.change(&batch, |live, _| Ok(live.upsert(&batch)?))
+        let keys = self.primary_key.iter().map(|at| Arc::clone(batch.column(*at)));
+        self.change(&batch, &keys.collect::<Vec<_>>(), |live| live.put(&batch))
     }
 
     /// Deletes the rows of keys, given as one column for each column of the primary key, as one new
@@ -158,15 +165,26 @@ impl Table {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn delete(&self, keys: &[ArrayRef]) -> Result<()> {
+        if self.versions.is_some() {
+            return Err(Error::Batch {
+                message: format!(
+                    "table {} is versioned: a deletion must say from when; give it to the table's source, \
+                     with op = 'column'",
+                    self.name
+                ),
+            });
+        }
         let nothing = RecordBatch::new_empty(Arc::clone(&self.schema));
-        self.change(&nothing, |live, _| {
-            live.delete(keys).map_err(|error| match error {
-                KernelError::KeyCount { .. }
-                | KernelError::KeyTypeMismatch { .. }
-                | KernelError::LengthMismatch { .. } => Error::Batch {
+        self.change(&nothing, keys, |live| {
+            live.delete(keys, None).map_err(|error| match error {
+                StoreError::Kernel(
+                    error @ (KernelError::KeyCount { .. }
+                    | KernelError::KeyTypeMismatch { .. }
+                    | KernelError::LengthMismatch { .. }),
+                ) => Error::Batch {
                     message: format!("table {}: {error}", self.name),
                 },
-                other => other.into(),
+                other => other.into_error(),
             })
         })
     }
@@ -176,11 +194,13 @@ impl Table {
         self.changes.lock().is_upsert()
     }
 
-    /// Runs one turn of the writer and publishes a version where anything has changed.
+    /// Runs one turn of the writer for the program, which changes these keys, and publishes a
+    /// version where anything has changed.
     fn change(
         &self,
         coming: &RecordBatch,
-        work: impl FnOnce(&LiveTable, Option<usize>) -> Result<LiveChange>,
+        keys: &[ArrayRef],
+        work: impl FnOnce(&mut Store) -> Result<LiveChange>,
     ) -> Result<()> {
         if self.primary_key.is_empty() {
             return Err(Error::Batch {
@@ -202,70 +222,166 @@ impl Table {
         }
         let mut changes = self.changes.lock();
         let current = self.snapshot()?;
-        self.check_memory(&changes.options, current.memory_bytes(), coming)?;
-        let version = changes.version;
-        let live = match &mut changes.live {
-            Some(live) => live,
-            none => none.insert(self.live_of(current.chunks()?)?),
-        };
-        let changed = work(live, version)?;
-        if changed != LiveChange::default() || !current.is_live() {
+        let buried = changes.live.as_ref().map_or(0, Store::tombstone_bytes);
+        self.check_memory(&changes.options, current.memory_bytes() + buried, coming)?;
+        let changed = work(self.store(&mut changes, &current)?)?;
+        if is_coming {
+            self.touch(&mut changes, keys)?;
+        }
+        if let Some(live) = changes
+            .live
+            .as_ref()
+            .filter(|_| changed != LiveChange::default() || !current.is_live())
+        {
             self.publish_live(live, &current);
         }
         Ok(())
     }
 
+    /// Returns the store of rows that change in place, made of those there are where there is none.
+    fn store<'a>(&self, changes: &'a mut Changes, current: &TableSnapshot) -> Result<&'a mut Store> {
+        let shape = self.store_shape(changes);
+        match &mut changes.live {
+            Some(live) => Ok(live),
+            none => Ok(none.insert(self.live_of(shape, current.chunks()?)?)),
+        }
+    }
+
+    pub(super) fn store_shape(&self, changes: &Changes) -> StoreShape {
+        StoreShape {
+            schema: Arc::clone(&self.schema),
+            key: self.primary_key.clone(),
+            version: changes.version,
+            tombstones: changes.options.tombstones.unwrap_or(RETENTION),
+        }
+    }
+
+    /// Notes that the program has changed keys of a table that still loads.
+    fn touch(&self, changes: &mut Changes, keys: &[ArrayRef]) -> Result<()> {
+        let key = Arc::new(self.schema.project(&self.primary_key)?);
+        let rows = RecordBatch::try_new(Arc::clone(&key), keys.to_vec());
+        let touched = match &mut changes.touched {
+            Some(touched) => touched,
+            none => {
+                let all: Vec<usize> = (0..key.fields().len()).collect();
+                none.insert(LiveTable::new(key, &all, LiveOptions::default())?)
+            }
+        };
+        // A key with a NULL deletes nothing, and so changes nothing.
+        if let Ok(rows) = rows {
+            touched.upsert(&rows)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets which keys the program has changed: from now on its source changes them, too.
+    pub(super) fn forget_touched(&self) {
+        self.changes.lock().touched = None;
+    }
+
+    /// Applies records of the source of a table that can be read, as one new version.
+    pub(super) fn apply(&self, records: &Records) -> Result<()> {
+        let mut changes = self.changes.lock();
+        let current = Arc::clone(&self.snapshot.read());
+        let buried = changes.live.as_ref().map_or(0, Store::tombstone_bytes);
+        self.check_memory(&changes.options, current.memory_bytes() + buried, &records.rows)?;
+        if !changes.is_upsert() {
+            return self.apply_history(records, &current);
+        }
+        let touched = changes.touched.take();
+        let store = self.store(&mut changes, &current)?;
+        let kept = match &touched {
+            Some(touched) => &untouched(records, touched, &self.primary_key)?,
+            None => records,
+        };
+        let changed = store.apply(kept, |rows| self.check_keys(rows));
+        changes.touched = touched;
+        if let Some(live) = changes
+            .live
+            .as_ref()
+            .filter(|_| !matches!(changed, Ok(change) if change == LiveChange::default()))
+        {
+            self.publish_live(live, &current);
+        }
+        changed.map(|_| ())
+    }
+
+    fn apply_history(&self, records: &Records, current: &TableSnapshot) -> Result<()> {
+        let version = self.versions.as_ref().map(|versions| versions.column);
+        let history = records.history(&self.schema, version)?;
+        if history.rows.num_rows() == 0 && !history.truncates {
+            return Ok(());
+        }
+        let (before, mut ended) = if history.truncates {
+            (Vec::new(), Vec::new())
+        } else {
+            (current.chunks()?.to_vec(), current.ended().to_vec())
+        };
+        let begin = if history.truncates { 0 } else { current.row_count() };
+        let begin = u32::try_from(begin).unwrap_or(u32::MAX);
+        ended.extend(history.ended.iter().map(|row| begin.saturating_add(*row)));
+        let next = if history.truncates {
+            let schema = Arc::clone(&self.schema);
+            TableSnapshot::try_new(schema, before, current.version() + 1, &self.name)?
+                .with_appended(history.rows, &self.name)?
+        } else {
+            current.with_appended(history.rows, &self.name)?
+        };
+        *self.snapshot.write() = Arc::new(next.with_ended(ended));
+        self.readiness.events.wake();
+        Ok(())
+    }
+
     /// Makes the live form of rows that have come so far.
-    fn live_of(&self, chunks: &[RecordBatch]) -> Result<LiveTable> {
-        let live = LiveTable::new(
-            Arc::clone(&self.schema),
-            &self.primary_key,
-            LiveOptions::default(),
-        )?;
+    fn live_of(&self, shape: StoreShape, chunks: &[RecordBatch]) -> Result<Store> {
+        let mut live = Store::new(shape)?;
         for chunk in chunks {
             self.check_keys(chunk)?;
-            live.upsert(chunk)?;
+            live.put(chunk)?;
         }
         Ok(live)
     }
 
-    fn publish_live(&self, live: &LiveTable, before: &TableSnapshot) {
+    fn publish_live(&self, live: &Store, before: &TableSnapshot) {
         let fresh = TableSnapshot::of_live(live.snapshot(), before.version() + 1, self.primary_key.clone());
         *self.snapshot.write() = Arc::new(fresh);
         self.readiness.events.wake();
     }
 
-    /// Publishes rows that were loaded, as the table's changelog says.
-    pub(super) fn publish_loaded(&self, chunks: Vec<RecordBatch>) -> Result<()> {
+    /// Publishes what was loaded, in the place of all rows there are; keys that the program has
+    /// changed meanwhile stay as they are.
+    pub(super) fn publish_staged(&self, staged: Staged) -> Result<()> {
         let mut changes = self.changes.lock();
         let before = Arc::clone(&self.snapshot.read());
-        let bytes: usize = chunks.iter().map(RecordBatch::get_array_memory_size).sum();
         let nothing = RecordBatch::new_empty(Arc::clone(&self.schema));
-        self.check_memory(&changes.options, bytes, &nothing)?;
-        if !changes.options.is_upsert {
-            changes.live = None;
-            drop(changes);
-            return self.replace(chunks);
+        self.check_memory(&changes.options, staged.bytes(), &nothing)?;
+        let touched = changes.touched.take();
+        match staged {
+            Staged::Rows { chunks, ended } => {
+                changes.live = None;
+                drop(changes);
+                self.replace(chunks, ended)
+            }
+            Staged::Store(mut live) => {
+                if let (Some(touched), Some(old)) = (&touched, &changes.live) {
+                    for keys in pieces_of(&touched.snapshot())? {
+                        live.copy_keys(keys.columns(), old)?;
+                    }
+                }
+                self.publish_live(&live, &before);
+                changes.live = Some(*live);
+                Ok(())
+            }
         }
-        let version = changes.version;
-        let live = self.live_of(&[])?;
-        for chunk in &chunks {
-            self.check_keys(chunk)?;
-            let newer = newer_rows(&live, &self.primary_key, version, chunk)?;
-            live.upsert(&newer)?;
-        }
-        self.publish_live(&live, &before);
-        changes.live = Some(live);
-        Ok(())
     }
 
     /// Puts other rows in the place of all there are.
     pub(crate) fn rewrite(&self, chunks: Vec<RecordBatch>) -> Result<()> {
-        let chunks = chunks.iter().map(|chunk| as_views(chunk, &self.schema));
-        let chunks = chunks
-            .filter(|chunk| chunk.as_ref().map_or(true, |chunk| chunk.num_rows() > 0))
-            .collect::<Result<Vec<_>>>()?;
-        self.publish_loaded(chunks)
+        let mut staged = self.stage()?;
+        for chunk in &chunks {
+            self.add_staged(&mut staged, &Records::plain(as_views(chunk, &self.schema)?))?;
+        }
+        self.publish_staged(staged)
     }
 
     /// Refuses rows for which there is no memory.
@@ -298,7 +414,7 @@ impl Table {
     }
 
     /// Refuses a row without a whole key.
-    fn check_keys(&self, batch: &RecordBatch) -> Result<()> {
+    pub(super) fn check_keys(&self, batch: &RecordBatch) -> Result<()> {
         let nulls = self.primary_key.iter().filter_map(|at| {
             let nulls = batch.column(*at).logical_nulls()?;
             let row = (!nulls.inner()).set_indices().next()?;
@@ -317,70 +433,6 @@ impl Table {
             ),
         })
     }
-}
-
-/// Leaves out rows that are older than what is there, and of rows of one key all but the newest.
-fn newer_rows(
-    live: &LiveTable,
-    key: &[usize],
-    version: Option<usize>,
-    batch: &RecordBatch,
-) -> Result<RecordBatch> {
-    let Some(version) = version else {
-        return Ok(batch.clone());
-    };
-    let keys: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(batch.column(*at))).collect();
-    let mut kept = newest_of_each_key(&keys, batch.column(version))?;
-    let snapshot = live.snapshot();
-    let mut heads = Vec::new();
-    snapshot.locate(&keys, None, &mut heads)?;
-    if heads.iter().any(|head| *head != NO_ROW) {
-        let there = snapshot.gather(version, &heads)?;
-        // NULL, on either side, is older than nothing.
-        let older = lt(batch.column(version), &there)?;
-        kept.retain(|row| {
-            let row = *row as usize;
-            !(older.is_valid(row) && older.value(row))
-        });
-    }
-    if kept.len() == batch.num_rows() {
-        return Ok(batch.clone());
-    }
-    Ok(take_record_batch(batch, &UInt32Array::from(kept))?)
-}
-
-/// Returns, of rows with one key, the one of the greatest version, and of those the last; of rows
-/// with a NULL in the key all. Ascending.
-fn newest_of_each_key(keys: &[ArrayRef], versions: &ArrayRef) -> Result<Vec<u32>> {
-    let index = KeyIndex::build(keys, &BuildOptions::default())?;
-    let rows = u32::try_from(index.row_count()).unwrap_or(u32::MAX);
-    if index.is_unique() {
-        return Ok((0..rows).collect());
-    }
-    let mut heads = Vec::new();
-    index.locate(keys, None, &mut heads)?;
-    let mut newest: Vec<u32> = heads.clone();
-    for row in 0..rows {
-        let head = heads[row as usize];
-        if head == NO_ROW {
-            continue;
-        }
-        let best = &mut newest[head as usize];
-        let (a, b) = (versions.slice(*best as usize, 1), versions.slice(row as usize, 1));
-        let is_older = gt(&a, &b)?;
-        if !(is_older.is_valid(0) && is_older.value(0)) {
-            *best = row;
-        }
-    }
-    let mut kept: Vec<u32> = (0..rows)
-        .filter_map(|row| match heads[row as usize] {
-            NO_ROW => Some(row),
-            head if head == row => Some(newest[row as usize]),
-            _ => None,
-        })
-        .collect();
-    kept.sort_unstable();
-    Ok(kept)
 }
 
 /// Returns the rows of a live version, in pieces.

@@ -10,18 +10,20 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
+use super::feeding::Feeding;
 use super::options::{OnTimeout, Ready, TableOptions};
-use super::{Table, TableOrigin, TableSnapshot, TableState, as_views};
+use super::records::Records;
+use super::staged::Staged;
+use super::{Table, TableOrigin, TableSnapshot, TableState};
 use crate::connector::{ReadyPoint, ScanRequest, Source, SourceReport};
 use crate::error::{Error, ErrorClass, Result};
 
 /// How long a wait lasts at most before it looks whether it was cancelled.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Rows that a table which serves while it loads gathers, once it has as many, before it publishes
 /// the next version.
@@ -174,6 +176,15 @@ impl Table {
         if is_early {
             self.readiness.serve_early();
         }
+        if source.is_unbounded() {
+            self.tell();
+            let feeding = Feeding::new(self, load, source, context, is_early);
+            let named = thread::Builder::new().name(format!("follow {}", self.name));
+            named
+                .spawn(move || feeding.run())
+                .map_err(|error| no_thread(&error))?;
+            return Ok(());
+        }
         // What may be left behind, or outlive its statement, must not hold up others.
         let threads = context.pool.current_num_threads();
         let pool = if is_early || self.options.timeout.is_some() {
@@ -268,7 +279,11 @@ impl LoadJob {
         }
         if let Some(table) = self.table.upgrade() {
             table.readiness.finish(self.load, || {
-                loaded.and_then(|chunks| table.publish_loaded(chunks))
+                let mut staged = table.stage()?;
+                for records in loaded? {
+                    table.add_staged(&mut staged, &records)?;
+                }
+                table.publish_staged(staged)
             });
             table.tell();
         }
@@ -290,7 +305,7 @@ impl LoadJob {
         }
     }
 
-    fn read(&self, report: &Arc<SourceReport>) -> Result<Vec<RecordBatch>> {
+    fn read(&self, report: &Arc<SourceReport>) -> Result<Vec<Records>> {
         let request = ScanRequest {
             partitions_max: self.pool.current_num_threads(),
             batch_rows_max: self.batch_rows_max,
@@ -302,6 +317,7 @@ impl LoadJob {
             ..ScanRequest::all()
         };
         let readers = self.source.scan(&request)?;
+        let has_changes = self.source.has_changes();
         let early = Mutex::new(Vec::new());
         let read = |mut reader: Box<dyn crate::connector::Reader>| {
             let mut chunks = Vec::new();
@@ -311,14 +327,14 @@ impl LoadJob {
                 }
                 report.add_rows(batch.num_rows() as u64);
                 if batch.num_rows() > 0 {
-                    let batch = as_views(&batch, &self.schema)?;
-                    self.publish_early(&batch, &early)?;
-                    chunks.push(batch);
+                    let records = Records::of_source(&batch, &self.schema, has_changes)?;
+                    self.publish_early(&records, &early)?;
+                    chunks.push(records);
                 }
             }
             Ok(chunks)
         };
-        let parts: Vec<Result<Vec<RecordBatch>>> =
+        let parts: Vec<Result<Vec<Records>>> =
             self.pool.install(|| readers.into_par_iter().map(read).collect());
         let mut chunks = Vec::new();
         for part in parts {
@@ -329,13 +345,16 @@ impl LoadJob {
 
     /// Publishes rows of a table that is joined with while it loads: every batch of a small table,
     /// then so many rows at once. The last version has them in the order of the source.
-    fn publish_early(&self, batch: &RecordBatch, early: &Mutex<Vec<RecordBatch>>) -> Result<()> {
+    fn publish_early(&self, records: &Records, early: &Mutex<Vec<Records>>) -> Result<()> {
         if self.options.ready != Ready::Immediately {
             return Ok(());
         }
         let mut waiting = early.lock();
-        waiting.push(batch.clone());
-        let rows = waiting.iter().map(RecordBatch::num_rows).sum::<usize>();
+        waiting.push(records.clone());
+        let rows = waiting
+            .iter()
+            .map(|records| records.rows.num_rows())
+            .sum::<usize>();
         let Some(table) = self.table.upgrade() else {
             return Ok(());
         };
@@ -345,7 +364,7 @@ impl LoadJob {
         }
         let batches = std::mem::take(&mut *waiting);
         let added = table.readiness.during(self.load, || {
-            batches.iter().try_for_each(|batch| table.append(batch))
+            batches.iter().try_for_each(|records| table.apply(records))
         });
         table.tell();
         added.unwrap_or(Ok(()))
@@ -360,7 +379,19 @@ impl LoadJob {
             // The version before was whole, and fits.
             let _ = table
                 .readiness
-                .during(self.load, || table.publish_loaded(self.before.chunks()?.to_vec()));
+                .during(self.load, || table.publish_staged(self.staged_before(&table)?));
         }
+    }
+
+    fn staged_before(&self, table: &Table) -> Result<Staged> {
+        let chunks = self.before.chunks()?;
+        let mut staged = table.stage()?;
+        if let Staged::Rows { ended, .. } = &mut staged {
+            *ended = self.before.ended().to_vec();
+        }
+        for chunk in chunks {
+            table.add_staged(&mut staged, &Records::plain(chunk.clone()))?;
+        }
+        Ok(staged)
     }
 }

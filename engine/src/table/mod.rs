@@ -14,11 +14,17 @@
 
 mod build;
 mod copies;
+mod feeding;
 mod live;
 mod load;
+mod newest;
 pub(crate) mod options;
 mod readiness;
+mod records;
 mod snapshot;
+mod staged;
+mod store;
+mod tombstones;
 mod versions;
 
 use std::fmt;
@@ -297,14 +303,24 @@ impl Table {
         Ok(())
     }
 
-    fn replace(&self, chunks: Vec<RecordBatch>) -> Result<()> {
+    /// Says whether rows of the table may end their key without a row that follows.
+    pub(crate) fn may_end_keys(&self) -> bool {
+        let has_changes = match &self.origin {
+            TableOrigin::Source(source) => source.has_changes(),
+            TableOrigin::Memory => false,
+        };
+        has_changes && self.versions.is_some()
+    }
+
+    fn replace(&self, chunks: Vec<RecordBatch>, ended: Vec<u32>) -> Result<()> {
         let mut current = self.snapshot.write();
-        *current = Arc::new(TableSnapshot::try_new(
+        let next = TableSnapshot::try_new(
             Arc::clone(&self.schema),
             chunks,
             current.version() + 1,
             &self.name,
-        )?);
+        )?;
+        *current = Arc::new(next.with_ended(ended));
         Ok(())
     }
 }

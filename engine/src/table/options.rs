@@ -20,6 +20,7 @@ pub(crate) const TABLE_OPTIONS: &[&str] = &[
     "retry.max",
     "retry.backoff",
     "retry.backoff_max",
+    "stale.after",
     "on_miss",
     "miss.dead_letter",
     "miss.wait",
@@ -27,13 +28,21 @@ pub(crate) const TABLE_OPTIONS: &[&str] = &[
     "miss.then",
     "changelog",
     "version",
+    "tombstone.retention",
     "memory.max",
     "versioned",
     "retention",
 ];
 
 /// Those of them that say how a table changes and what its versions are, which are taken elsewhere.
-const TAKEN_ELSEWHERE: &[&str] = &["changelog", "version", "memory.max", "versioned", "retention"];
+const TAKEN_ELSEWHERE: &[&str] = &[
+    "changelog",
+    "version",
+    "tombstone.retention",
+    "memory.max",
+    "versioned",
+    "retention",
+];
 
 /// When a table may be joined with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,6 +73,8 @@ pub(crate) enum OnTimeout {
 pub(crate) struct Retry {
     /// How often, after the first time.
     pub(crate) max: u32,
+    /// The same, where an option says so: a table that is ready is followed for ever otherwise.
+    pub(crate) max_set: Option<u32>,
     /// How long after the first failure; twice as long after each further one.
     pub(crate) backoff: Duration,
     /// But never longer than this.
@@ -74,6 +85,7 @@ impl Default for Retry {
     fn default() -> Self {
         Self {
             max: 0,
+            max_set: None,
             backoff: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
         }
@@ -113,6 +125,8 @@ pub(crate) struct TableOptions {
     /// Tables that must be ready before this one begins to load.
     pub(crate) after: Vec<String>,
     pub(crate) retry: Retry,
+    /// How long a source that goes on may be silent.
+    pub(crate) stale_after: Option<Duration>,
     pub(crate) miss: MissOptions,
     /// The texts of `default.COLUMN`, until the columns are known.
     default_texts: Vec<(String, String)>,
@@ -130,10 +144,11 @@ impl TableOptions {
         options.set_engine_names(TABLE_OPTIONS);
         let taken = Self {
             ready: ready(options)?,
-            timeout: duration(options, "ready.timeout")?,
+            timeout: options.time_span("ready.timeout")?,
             on_timeout: on_timeout(options)?,
             after: names(options.text("ready.after")),
             retry: retry(options)?,
+            stale_after: options.time_span("stale.after")?,
             miss: miss(options)?,
             default_texts: options
                 .iter()
@@ -186,6 +201,8 @@ impl TableOptions {
             Some("ready.after")
         } else if self.retry != Retry::default() {
             Some("retry.max")
+        } else if self.stale_after.is_some() {
+            Some("stale.after")
         } else {
             None
         }
@@ -282,12 +299,14 @@ fn on_timeout(options: &Options) -> Result<OnTimeout> {
 
 fn retry(options: &Options) -> Result<Retry> {
     let usual = Retry::default();
+    let max_set = options.parsed("retry.max", "a whole number")?;
     Ok(Retry {
-        max: options
-            .parsed("retry.max", "a whole number")?
-            .unwrap_or(usual.max),
-        backoff: duration(options, "retry.backoff")?.unwrap_or(usual.backoff),
-        backoff_max: duration(options, "retry.backoff_max")?.unwrap_or(usual.backoff_max),
+        max: max_set.unwrap_or(usual.max),
+        max_set,
+        backoff: options.time_span("retry.backoff")?.unwrap_or(usual.backoff),
+        backoff_max: options
+            .time_span("retry.backoff_max")?
+            .unwrap_or(usual.backoff_max),
     })
 }
 
@@ -305,7 +324,7 @@ fn miss(options: &Options) -> Result<MissOptions> {
         then,
         defaults: Vec::new(),
         dead_letter,
-        wait: duration(options, "miss.wait")?.unwrap_or(WAIT),
+        wait: options.time_span("miss.wait")?.unwrap_or(WAIT),
         wait_rows_max: options
             .parsed("miss.wait_rows_max", "a whole number")?
             .unwrap_or(WAIT_ROWS_MAX),
@@ -324,36 +343,6 @@ fn names(text: Option<&str>) -> Vec<String> {
         .filter(|name| !name.is_empty())
         .map(str::to_string)
         .collect()
-}
-
-/// Reads a time span such as `200ms`, `30s`, `5min` or `1h`.
-fn duration(options: &Options, name: &str) -> Result<Option<Duration>> {
-    let Some(text) = options.text(name).map(str::trim) else {
-        return Ok(None);
-    };
-    time_span(text).map(Some).ok_or_else(|| {
-        let message = format!("expected a time span such as '30s' or '200ms', found '{text}'");
-        options.bad_value(name, &message, None)
-    })
-}
-
-/// Reads a time span; none where it is not one.
-pub(crate) fn time_span(text: &str) -> Option<Duration> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit.trim().to_ascii_lowercase().as_str() {
-        "us" | "µs" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return None,
-    };
-    let number: f64 = number.parse().ok()?;
-    Duration::try_from_secs_f64(number * seconds).ok()
 }
 
 /// Reads a text as a value of a type; none where it is not one.
@@ -400,6 +389,7 @@ mod tests {
     fn a_pause_doubles_up_to_its_cap() {
         let retry = Retry {
             max: 9,
+            max_set: Some(9),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_millis(350),
         };

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   waiting ──a statement needs it──▶ loading ──all read, published whole──▶ ready
-//!      ▲                               │  ▲                                  │ its source died later
-//!      └──────────cancelled────────────┤  │ the next statement tries again   ▼
+//!      ▲                               │  ▲                                  │ a followed source dies
+//!      └──────────cancelled────────────┤  │ the next statement tries again   ▼ ▲ it is heard again
 //!                                      └─▶ failed (also: given up after ready.timeout)   stale
 //! ```
 //!
@@ -28,7 +28,8 @@ pub enum TableState {
     Loading,
     /// Its rows are there.
     Ready,
-    /// Its rows are there, but its source has ended before its time: they no longer change.
+    /// Its rows are there, but for the time being they do not change as they should: its source
+    /// cannot be read, or has been silent for longer than `stale.after`.
     Stale(String),
     /// Its source could not be read; the next query that needs it tries again.
     Failed(String),
@@ -317,6 +318,31 @@ impl Readiness {
                 inner.failure = Some(error);
             }
         }
+    }
+
+    /// Says whether a load is the last one that was begun.
+    pub(super) fn is_load(&self, load: u64) -> bool {
+        self.inner.lock().load == load
+    }
+
+    /// Notes that the rows of a load no longer change as they should; says whether that is news.
+    pub(super) fn mark_stale(&self, load: u64, why: String) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.load != load || !inner.state.is_there() {
+            return false;
+        }
+        let stale = TableState::Stale(why);
+        std::mem::replace(&mut inner.state, stale.clone()) != stale
+    }
+
+    /// Notes that the rows of a load change again; says whether that is news.
+    pub(super) fn mark_fresh(&self, load: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let is_stale = inner.load == load && matches!(inner.state, TableState::Stale(_));
+        if is_stale {
+            inner.state = TableState::Ready;
+        }
+        is_stale
     }
 
     /// Runs something for a load that has not been given up.

@@ -34,6 +34,8 @@ pub struct TableSnapshot {
     rows: OnceLock<Result<RecordBatch, String>>,
     indexes: Mutex<HashMap<KeyLabel, Slot<KeyIndex>>>,
     as_of_indexes: Mutex<HashMap<(KeyLabel, String), Slot<AsOfIndex>>>,
+    /// Of a versioned table, the rows that end their key, ascending: none is ever given out.
+    ended: Arc<Vec<u32>>,
     /// Of a versioned table, the newest row of each key.
     newest: OnceLock<Result<Arc<TableSnapshot>, String>>,
     pub(super) copies: Copies,
@@ -165,6 +167,7 @@ impl TableSnapshot {
             rows: OnceLock::new(),
             indexes: Mutex::default(),
             as_of_indexes: Mutex::default(),
+            ended: Arc::default(),
             newest: OnceLock::new(),
             copies: Copies::default(),
         }
@@ -204,6 +207,17 @@ impl TableSnapshot {
         .with_live(LiveRows { snapshot, key })
     }
 
+    /// Names the rows that end their key.
+    pub(super) fn with_ended(mut self, ended: Vec<u32>) -> Self {
+        self.ended = Arc::new(ended);
+        self
+    }
+
+    /// Returns the rows that end their key, ascending.
+    pub(crate) fn ended(&self) -> &[u32] {
+        &self.ended
+    }
+
     fn with_live(mut self, live: LiveRows) -> Self {
         self.live = Some(live);
         self
@@ -237,7 +251,9 @@ impl TableSnapshot {
             chunks.pop();
         }
         chunks.push(last);
-        Self::try_new(Arc::clone(&self.schema), chunks, self.version + 1, table)
+        let mut copy = Self::try_new(Arc::clone(&self.schema), chunks, self.version + 1, table)?;
+        copy.ended = Arc::clone(&self.ended);
+        Ok(copy)
     }
 
     /// Returns the number of this version.
@@ -371,7 +387,10 @@ impl TableSnapshot {
         let find = || -> Result<Arc<Self>> {
             let key = KeySpec::of_columns(&self.schema, key);
             let time = TimeSpec::of_column(&self.schema, version);
-            let last = self.as_of_index(&key, &time, 1)?.last_rows();
+            let mut last = self.as_of_index(&key, &time, 1)?.last_rows();
+            if !self.ended.is_empty() {
+                last.retain(|row| self.ended.binary_search(row).is_err());
+            }
             let rows = gather_batch(self.rows()?, &self.schema, &last)?;
             Ok(Arc::new(Self::try_new(
                 Arc::clone(&self.schema),

@@ -9,7 +9,8 @@
 //!
 //! A query that names such a table sees its current rows, the newest of each key;
 //! `FOR SYSTEM_TIME AS OF` and as-of joins see all of them. A row that ends a key without a
-//! successor, as a deletion does, would be one more condition on the version found.
+//! successor, as a deletion of a changelog does, is one more condition on the version found: see
+//! [`TableSnapshot::ended`](super::TableSnapshot::ended).
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;

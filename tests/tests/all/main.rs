@@ -3,9 +3,11 @@
 
 mod as_of_joins;
 mod as_of_misses;
+mod changelogs;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
+mod following;
 mod join_cases;
 mod key_values;
 mod large_tables;

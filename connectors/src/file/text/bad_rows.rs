@@ -14,6 +14,7 @@ use fletching::{Error, RecordPlace, Result};
 use super::Picked;
 use super::buffer::Span;
 use super::values::BadCell;
+use crate::file::changes::Fault;
 use crate::file::columns::batch_of;
 use crate::file::dead_letters::DeadLetters;
 use crate::spelling::type_name;
@@ -171,6 +172,14 @@ pub(super) fn cell_row(field: &Field, cell: BadCell) -> BadRow {
         column: Some(field.name().clone()),
         hint,
         ..BadRow::new(cell.row, message)
+    }
+}
+
+/// Says what is wrong with a record of a changelog.
+pub(super) fn fault_of(fault: Fault) -> BadRow {
+    BadRow {
+        column: Some(fault.column),
+        ..BadRow::new(fault.row, fault.message)
     }
 }
 

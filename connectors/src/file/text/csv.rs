@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use fletching::connector::{Reader, SourceReport};
 use fletching::{Error, Result};
 
-use super::bad_rows::{BadRow, BadRowDesk, cell_row, finish, null_rows};
+use super::bad_rows::{BadRow, BadRowDesk, cell_row, fault_of, finish, null_rows};
 use super::buffer::{BATCH_BYTES_MAX, RECORD_BYTES_MAX, Span, TextBuffer};
 use super::csv_split::{Cell, CsvCells, CsvSplitter, Fault, Step};
 use super::csv_style::CsvStyle;
@@ -345,6 +345,10 @@ impl CsvReader {
             bad.extend(bad_cells.into_iter().map(|cell| cell_row(field, cell)));
             bad.extend(null_rows(field, column.as_ref(), &bad));
             columns.push(column);
+        }
+        if let Some(judge) = &self.picked.judge {
+            let operations = judge.operations(&columns)?;
+            bad.extend(judge.faults(&operations, &columns)?.into_iter().map(fault_of));
         }
         let stays = self.desk.settle(bad, records, data.as_bytes())?;
         let kept: Vec<_> = self

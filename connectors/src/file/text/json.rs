@@ -11,9 +11,11 @@ use fletching::{Error, Result};
 use serde_json::Value;
 
 use super::Picked;
-use super::bad_rows::{BadRow, BadRowDesk, cell_row, finish, null_rows, shown};
+use super::bad_rows::{BadRow, BadRowDesk, cell_row, fault_of, finish, null_rows, shown};
 use super::buffer::{BATCH_BYTES_MAX, RECORD_BYTES_MAX, Span, TextBuffer};
+use super::debezium::{Envelope, Opened};
 use super::json_shape::{text_type, typed};
+use crate::file::changes::{Operation, changes_of, with_change_column};
 use crate::spelling::type_name;
 
 /// A file's lines, without the blank ones.
@@ -84,8 +86,12 @@ impl JsonLines {
 pub(super) struct JsonReader {
     lines: JsonLines,
     picked: Picked,
-    /// The keys to decode, with text in place of each scalar.
+    /// For each decoded column its key in the file.
+    keys: Vec<String>,
+    /// What to decode, with text in place of each scalar.
     text_schema: SchemaRef,
+    /// What each line wraps its row in.
+    envelope: Option<Envelope>,
     batch_rows_max: usize,
     desk: BadRowDesk,
 }
@@ -98,6 +104,7 @@ impl JsonReader {
     pub(super) fn new(
         buffer: TextBuffer,
         keys: &[String],
+        has_envelopes: bool,
         picked: Picked,
         (batch_rows_max, desk): (usize, BadRowDesk),
     ) -> Self {
@@ -113,11 +120,18 @@ impl JsonReader {
         if fields.is_empty() {
             fields.push(Field::new(NO_COLUMN, DataType::Utf8View, true));
         }
-        let text_schema = Arc::new(Schema::new(fields));
+        let keys = fields.iter().map(|field| field.name().clone()).collect();
+        let envelope = has_envelopes.then(|| Envelope::new(fields.clone()));
+        let text_schema = match &envelope {
+            Some(envelope) => envelope.schema(),
+            None => Schema::new(fields),
+        };
         Self {
             lines: JsonLines::new(buffer),
             picked,
-            text_schema,
+            keys,
+            text_schema: Arc::new(text_schema),
+            envelope,
             batch_rows_max,
             desk,
         }
@@ -202,8 +216,23 @@ impl JsonReader {
 
     /// Finds the column whose value has the wrong shape.
     fn explain_shape(&self, row: usize, object: &serde_json::Map<String, Value>) -> BadRow {
-        for (key, field) in self.text_schema.fields().iter().zip(self.picked.schema.fields()) {
-            let Some(value) = object.get(key.name()) else {
+        let found = match &self.envelope {
+            None => self.explain_columns(row, object),
+            Some(_) => {
+                let payload = object.get("payload").and_then(Value::as_object);
+                let level = payload.unwrap_or(object);
+                let images = ["after", "before"].iter().filter_map(|image| level.get(*image));
+                let mut rows = images.filter_map(Value::as_object);
+                rows.find_map(|image| self.explain_columns(row, image))
+                    .or_else(|| Some(BadRow::new(row, "is no envelope around a row")))
+            }
+        };
+        found.unwrap_or_else(|| BadRow::new(row, "cannot be decoded"))
+    }
+
+    fn explain_columns(&self, row: usize, object: &serde_json::Map<String, Value>) -> Option<BadRow> {
+        for (key, field) in self.keys.iter().zip(self.picked.schema.fields()) {
+            let Some(value) = object.get(key) else {
                 continue;
             };
             if !fits(value, field.data_type()) {
@@ -212,14 +241,26 @@ impl JsonReader {
                 let message = format!("expected {expected}, found {found}: {text}");
                 let hint = Some("declare the column as it is in the file");
                 let column = Some(field.name().clone());
-                return BadRow {
+                return Some(BadRow {
                     column,
                     hint,
                     ..BadRow::new(row, message)
-                };
+                });
             }
         }
-        BadRow::new(row, "cannot be decoded")
+        None
+    }
+
+    /// Takes the rows that count out of decoded lines, and finds what is wrong with them as changes.
+    fn open(&self, text: &RecordBatch) -> Result<Opened> {
+        match &self.envelope {
+            Some(envelope) => envelope.open(text, &self.picked.marks),
+            None => Ok(Opened {
+                columns: text.columns().to_vec(),
+                operations: Vec::new(),
+                faults: Vec::new(),
+            }),
+        }
     }
 
     fn decode(&self) -> Result<RecordBatch> {
@@ -234,8 +275,9 @@ impl JsonReader {
         let Some(text) = decoded else {
             return Err(Error::internal("JSON lines decode one by one but not together"));
         };
+        let mut opened = self.open(&text)?;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.picked.decoded.len());
-        for (field, column) in self.picked.schema.fields().iter().zip(text.columns()) {
+        for (field, column) in self.picked.schema.fields().iter().zip(&opened.columns) {
             let mut bad_cells = Vec::new();
             let column = typed(column, field.data_type(), &mut bad_cells)?;
             let mut wrong: Vec<BadRow> = bad_cells.into_iter().map(|cell| cell_row(field, cell)).collect();
@@ -245,6 +287,16 @@ impl JsonReader {
                 ..row
             }));
             columns.push(column);
+        }
+        if let Some(judge) = &self.picked.judge {
+            if self.envelope.is_none() {
+                opened.operations = judge.operations(&columns)?;
+            }
+            opened.faults.extend(judge.faults(&opened.operations, &columns)?);
+            bad.extend(opened.faults.into_iter().map(|fault| BadRow {
+                record: good[fault.row],
+                ..fault_of(fault)
+            }));
         }
         let stays = self.desk.settle(bad, &self.lines.spans, self.lines.data())?;
         let stays = stays.map(|stays| {
@@ -258,6 +310,17 @@ impl JsonReader {
             .iter()
             .map(|at| Arc::clone(&columns[*at]))
             .collect();
+        if self.envelope.is_some() {
+            let mut operations = opened.operations;
+            for row in stays
+                .iter()
+                .flat_map(|stays| (0..good.len()).filter(|row| !stays.value(*row)))
+            {
+                operations[row] = Some(Operation::Skips);
+            }
+            let schema = with_change_column(&self.picked.output_schema);
+            return changes_of(&schema, kept, &operations);
+        }
         finish(&self.picked, kept, good.len(), stays.as_ref())
     }
 }

@@ -1,5 +1,6 @@
 //! Guesses the columns of a JSON lines file from its first lines.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -53,6 +54,23 @@ pub(super) fn keys(file: &SourceFile, options: &TextOptions, wanted: &Schema) ->
         !missing.is_empty()
     })?;
     Ok(keys)
+}
+
+/// Lists the keys of the rows that a file's first envelopes hold, sorted.
+pub(super) fn envelope_keys(file: &SourceFile, options: &TextOptions) -> Result<Vec<String>> {
+    let mut keys = BTreeSet::new();
+    sample(file, options, |line| {
+        if let Ok(value) = serde_json::from_slice::<Value>(line) {
+            let level = value.get("payload").filter(|payload| payload.is_object());
+            let level = level.unwrap_or(&value);
+            let images = ["before", "after"]
+                .iter()
+                .filter_map(|image| level.get(*image)?.as_object());
+            keys.extend(images.flat_map(|image| image.keys().cloned()));
+        }
+        true
+    })?;
+    Ok(keys.into_iter().collect())
 }
 
 /// Guesses the columns. Lines that are no objects are passed over; they are bad rows of the scan.

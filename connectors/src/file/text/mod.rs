@@ -19,6 +19,8 @@ mod csv_split;
 mod csv_style;
 #[cfg(feature = "csv")]
 mod csv_write;
+#[cfg(feature = "json")]
+mod debezium;
 #[cfg(feature = "csv")]
 mod infer;
 #[cfg(feature = "json")]
@@ -33,7 +35,7 @@ mod values;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use fletching::Result;
 use fletching::connector::{OptionSpec, Options, Reader, SourceReport};
 
@@ -44,11 +46,12 @@ pub(crate) use csv_style::CsvStyle;
 pub(crate) use csv_write::CsvWriter;
 pub(crate) use values::cast_text;
 
+use super::changes::{ChangeRules, Judge, Marks, Telling, nullable};
 use super::columns::{find, missing_column, project};
 use super::dead_letters::DeadLetters;
 use super::format::{Packing, guess, packing_option};
 use super::paths::{SourceFile, file_error};
-use super::source::{Layout, Scan, Unit};
+use super::source::{Layout, Scan, Unit, UnitPlace};
 use crate::spelling::type_name;
 
 /// The options of both text formats.
@@ -121,13 +124,19 @@ pub(crate) struct TextOptions {
     packing: Option<Packing>,
     infer_rows: usize,
     on_bad_row: OnBadRow,
+    /// What each record must have, where records are changes.
+    changes: Option<ChangeRules>,
 }
 
 /// From how many records types are guessed, unless an option says otherwise.
 const INFER_ROWS: usize = 10_000;
 
 impl TextOptions {
-    pub(crate) fn from_options(kind: TextKind, options: &Options) -> Result<Self> {
+    pub(crate) fn from_options(
+        kind: TextKind,
+        options: &Options,
+        changes: Option<ChangeRules>,
+    ) -> Result<Self> {
         Ok(Self {
             kind,
             packing: packing_option(options)?,
@@ -135,7 +144,14 @@ impl TextOptions {
                 .parsed("infer_rows", "a whole number")?
                 .unwrap_or(INFER_ROWS),
             on_bad_row: OnBadRow::from_options(options)?,
+            changes,
         })
+    }
+
+    /// Says whether each line is an envelope around a row.
+    fn has_envelopes(&self) -> bool {
+        let rules = self.changes.as_ref();
+        rules.is_some_and(|rules| rules.telling == Telling::Envelope)
     }
 
     /// Returns how a file is packed: as the options say, or as its name tells.
@@ -155,12 +171,16 @@ struct Picked {
     output_schema: SchemaRef,
     /// The same with every column nullable, for a batch that still has its bad rows.
     nullable_output: SchemaRef,
+    /// Judges records that are changes.
+    judge: Option<Judge>,
+    marks: Arc<Marks>,
 }
 
 impl Picked {
     /// Where bad rows are left out, all columns are decoded, so that the rows that stay do not
     /// depend on which columns a query reads.
-    fn new(schema: &SchemaRef, scan: &Scan, on_bad_row: &OnBadRow) -> Self {
+    fn new(schema: &SchemaRef, scan: &Scan, options: &TextOptions) -> Self {
+        let on_bad_row = &options.on_bad_row;
         let columns = schema.fields().len();
         let (decoded, output) = match on_bad_row {
             OnBadRow::Error => {
@@ -173,18 +193,15 @@ impl Picked {
             }
             _ => ((0..columns).collect(), scan.projection.clone()),
         };
-        let nullable: Vec<Field> = scan
-            .schema
-            .fields()
-            .iter()
-            .map(|field| field.as_ref().clone().with_nullable(true))
-            .collect();
+        let decoded_schema = project(schema, &decoded);
         Self {
-            schema: project(schema, &decoded),
+            judge: options.changes.as_ref().map(|rules| rules.judge(&decoded_schema)),
+            marks: Arc::clone(&scan.marks),
+            schema: decoded_schema,
             decoded,
             output,
             output_schema: Arc::clone(&scan.schema),
-            nullable_output: Arc::new(Schema::new(nullable)),
+            nullable_output: Arc::new(Schema::new(nullable(&scan.schema))),
         }
     }
 }
@@ -273,7 +290,11 @@ impl TextLayout {
                 }
                 #[cfg(feature = "json")]
                 TextKind::Json { missing_is_null } => {
-                    let found = json_infer::keys(file, &self.options, &self.schema)?;
+                    let found = if self.options.has_envelopes() {
+                        json_infer::envelope_keys(file, &self.options)?
+                    } else {
+                        json_infer::keys(file, &self.options, &self.schema)?
+                    };
                     let mut keys: Vec<String> = Vec::new();
                     for field in self.schema.fields() {
                         let names = || found.iter().map(String::as_str);
@@ -344,9 +365,16 @@ impl Layout for TextLayout {
         &self.units
     }
 
+    fn place(&self, unit: usize) -> UnitPlace {
+        UnitPlace {
+            origin: self.files[unit].origin(),
+            rows_before: 0,
+        }
+    }
+
     fn open(&self, unit: usize, scan: &Scan) -> Result<Box<dyn Reader>> {
         let file = &self.files[unit];
-        let picked = Picked::new(&self.schema, scan, &self.options.on_bad_row);
+        let picked = Picked::new(&self.schema, scan, &self.options);
         let desk = bad_rows::BadRowDesk {
             policy: self.options.on_bad_row.clone(),
             origin: file.origin(),
@@ -369,7 +397,14 @@ impl Layout for TextLayout {
                 let buffer = buffer::TextBuffer::open(file, packing, &scan.report)?;
                 let keys = &self.keys[unit];
                 let rest = (scan.batch_rows_max, desk);
-                Ok(Box::new(json::JsonReader::new(buffer, keys, picked, rest)))
+                let has_envelopes = self.options.has_envelopes();
+                Ok(Box::new(json::JsonReader::new(
+                    buffer,
+                    keys,
+                    has_envelopes,
+                    picked,
+                    rest,
+                )))
             }
         }
     }

@@ -1,0 +1,256 @@
+//! Tables of sources that go on: loaded to the point at which they are ready, then kept current.
+//!
+//! ```text
+//!   staged ──caught up──▶ published, ready ──▶ each chunk one commit
+//!     │ error: retried from where it was          │ error, or silence: stale
+//!     ▼ too often: failed                         ▼ retried from where it was; the next records: ready
+//! ```
+//!
+//! The thread that does so holds the table only while it changes it, and ends when nobody else
+//! holds it any more.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+
+use super::load::{LOOK_INTERVAL, LoadContext};
+use super::options::{Ready, TableOptions};
+use super::records::Records;
+use super::staged::Staged;
+use super::{Table, TableState};
+use crate::connector::{Chunk, FeedRequest, Polled, Position, ReadyPoint, Source, SourceReport};
+use crate::error::{Error, ErrorClass, Result};
+
+/// How long a feed is asked to wait for records, and so how long the thread outlives its table.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// What keeps a table current.
+pub(super) struct Feeding {
+    table: Weak<Table>,
+    load: u64,
+    source: Arc<dyn Source>,
+    schema: SchemaRef,
+    options: TableOptions,
+    batch_rows_max: usize,
+    cancelled: Arc<AtomicBool>,
+    /// Whether rows are published before the table is ready.
+    is_early: bool,
+    report: Arc<SourceReport>,
+    /// Where each partition stands, after what was applied.
+    positions: BTreeMap<Arc<str>, Position>,
+    /// What is loaded and not published yet.
+    staged: Option<Staged>,
+    is_ready: bool,
+    failures: u32,
+    heard: Instant,
+}
+
+/// Why a feed is read no further.
+enum Ending {
+    /// The source has ended, or the load has.
+    Done,
+    /// Nobody holds the table, or waits for its load.
+    Unwanted,
+}
+
+impl Feeding {
+    pub(super) fn new(
+        table: &Arc<Table>,
+        load: u64,
+        source: &Arc<dyn Source>,
+        context: &LoadContext,
+        is_early: bool,
+    ) -> Self {
+        Self {
+            table: Arc::downgrade(table),
+            load,
+            source: Arc::clone(source),
+            schema: Arc::clone(table.schema()),
+            options: table.options().clone(),
+            batch_rows_max: context.batch_rows_max,
+            cancelled: Arc::clone(&context.cancelled),
+            is_early,
+            report: Arc::default(),
+            positions: BTreeMap::new(),
+            staged: None,
+            is_ready: false,
+            failures: 0,
+            heard: Instant::now(),
+        }
+    }
+
+    /// Reads until nobody wants it any more, or it has failed too often.
+    pub(super) fn run(mut self) {
+        loop {
+            if let Some(table) = self.table.upgrade() {
+                table.readiness.begin_attempt(self.load, &self.report);
+                table.tell();
+            }
+            // A source that panics must not leave those who wait for the table waiting.
+            let read = catch_unwind(AssertUnwindSafe(|| self.read()));
+            let error = match read.unwrap_or_else(|_| Err(Error::internal("reading a source panicked"))) {
+                Ok(Ending::Done) => return,
+                Ok(Ending::Unwanted) if self.is_ready => return,
+                Ok(Ending::Unwanted) => Error::Cancelled,
+                Err(error) => error,
+            };
+            let Some(table) = self.table.upgrade() else {
+                return;
+            };
+            self.failures += 1;
+            if self.is_ready {
+                table.readiness.note_error(self.load, &error);
+                table.readiness.mark_stale(self.load, error.to_string());
+                table.tell();
+                let retry = &self.options.retry;
+                if retry.max_set.is_some_and(|max| self.failures > max) {
+                    return;
+                }
+            } else if self.failures > self.options.retry.max
+                || matches!(error.class(), ErrorClass::User)
+                || matches!(error, Error::Cancelled)
+            {
+                table.readiness.finish(self.load, || Err(error));
+                table.tell();
+                return;
+            } else {
+                table.readiness.note_error(self.load, &error);
+                table.tell();
+            }
+            drop(table);
+            self.sleep(self.options.retry.pause(self.failures));
+        }
+    }
+
+    /// Follows the source from where it was left.
+    fn read(&mut self) -> Result<Ending> {
+        let mut feed = self.source.feed(&self.request())?;
+        loop {
+            if !self.is_ready && feed.has_caught_up() && !self.become_ready()? {
+                return Ok(Ending::Done);
+            }
+            if self.is_unwanted() {
+                return Ok(Ending::Unwanted);
+            }
+            match feed.poll(POLL_WAIT)? {
+                Polled::Records(chunk) => {
+                    let Some(table) = self.table.upgrade() else {
+                        return Ok(Ending::Unwanted);
+                    };
+                    self.take(&table, &chunk)?;
+                    self.recover(&table);
+                    drop(table);
+                    // The feed is not told that this is committed: another session begins anew.
+                    let partition = Arc::clone(&chunk.position.partition);
+                    self.positions.insert(partition, chunk.position);
+                }
+                Polled::Idle => self.note_silence(),
+                Polled::End => {
+                    if !self.is_ready {
+                        self.become_ready()?;
+                    }
+                    return Ok(Ending::Done);
+                }
+            }
+        }
+    }
+
+    fn request(&self) -> FeedRequest {
+        FeedRequest {
+            batch_rows_max: self.batch_rows_max,
+            from: self.positions.values().cloned().collect(),
+            report: Arc::clone(&self.report),
+            until: match self.options.ready {
+                Ready::At(point) => point,
+                _ => ReadyPoint::End,
+            },
+            ..FeedRequest::all()
+        }
+    }
+
+    /// Applies records: to what is loaded so far, or to the table.
+    fn take(&mut self, table: &Table, chunk: &Chunk) -> Result<()> {
+        let records = Records::of_source(&chunk.batch, &self.schema, self.source.has_changes())?;
+        if self.is_ready || self.is_early {
+            return table.apply(&records);
+        }
+        let staged = match &mut self.staged {
+            Some(staged) => staged,
+            none => none.insert(table.stage()?),
+        };
+        table.add_staged(staged, &records)?;
+        table.check_staged(staged)
+    }
+
+    /// Publishes what was loaded; says whether somebody still wanted it.
+    fn become_ready(&mut self) -> Result<bool> {
+        let Some(table) = self.table.upgrade() else {
+            return Ok(false);
+        };
+        let staged = match self.staged.take() {
+            Some(staged) => Some(staged),
+            None if self.is_early => None,
+            None => Some(table.stage()?),
+        };
+        table.readiness.finish(self.load, || match staged {
+            Some(staged) => table.publish_staged(staged),
+            None => {
+                table.forget_touched();
+                Ok(())
+            }
+        });
+        table.tell();
+        self.is_ready = table.readiness.is_load(self.load) && table.state() == TableState::Ready;
+        self.failures = 0;
+        self.heard = Instant::now();
+        Ok(self.is_ready)
+    }
+
+    /// Notes that records have come.
+    fn recover(&mut self, table: &Table) {
+        self.failures = 0;
+        self.heard = Instant::now();
+        if self.is_ready && table.readiness.mark_fresh(self.load) {
+            table.tell();
+        }
+    }
+
+    /// Notes that nothing has come: what failed before does so no more, and a source that is
+    /// silent for too long is held to be stale.
+    fn note_silence(&mut self) {
+        let Some(table) = self.table.upgrade().filter(|_| self.is_ready) else {
+            return;
+        };
+        let silence = self.heard.elapsed();
+        match self.options.stale_after.filter(|after| silence >= *after) {
+            Some(after) => {
+                let why = format!("nothing was heard of its source for {after:?}");
+                if table.readiness.mark_stale(self.load, why) {
+                    table.tell();
+                }
+            }
+            None if self.failures > 0 => self.recover(&table),
+            None => {}
+        }
+    }
+
+    fn is_unwanted(&self) -> bool {
+        let Some(table) = self.table.upgrade() else {
+            return true;
+        };
+        let is_cancelled = !self.is_early && self.cancelled.load(Relaxed);
+        !table.readiness.is_load(self.load) || (!self.is_ready && is_cancelled)
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.is_unwanted() {
+            thread::sleep(LOOK_INTERVAL.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+}
