@@ -16,17 +16,17 @@ use crate::exec::{InputExec, LookupJoinExec};
 use crate::operator::{LookupJoin, PinnedTables};
 
 /// Steps from the input to the result.
-pub(super) struct Chain(Vec<Step>);
+pub(crate) struct Chain(Vec<Step>);
 
 impl Chain {
     /// Takes a plan as a chain; none where it is more than that.
-    pub(super) fn of_plan(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Self>> {
+    pub(crate) fn of_plan(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Self>> {
         let mut steps = Vec::new();
         Ok(chain(plan, &mut steps)?.then_some(Self(steps)))
     }
 
     /// Runs every step over one batch. What comes out has rows, or is nothing.
-    pub(super) fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+    pub(crate) fn run(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let mut batches = vec![batch];
         for step in &self.0 {
             batches = step.run(batches)?;

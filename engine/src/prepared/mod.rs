@@ -20,7 +20,7 @@ use datafusion::physical_plan::{ExecutionPlan, collect};
 use fletching_planner::{MissPolicy, RelationKind, Statement};
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use self::chain::Chain;
+pub(crate) use self::chain::Chain;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, lookups_of};
 use crate::fit::fit;
@@ -121,7 +121,7 @@ impl Prepared {
         session.load_tables(&plan, &catalog)?;
         let physical = session.single_threaded_plan(&plan, &catalog)?;
         let lookups = lookups_of(&physical);
-        check_policies(&lookups)?;
+        check_policies(&lookups, "which a prepared query is not")?;
         let kind = match Chain::of_plan(&physical)? {
             Some(chain) => Kind::Chain(chain),
             None => Kind::Plan(physical),
@@ -257,7 +257,7 @@ impl Prepared {
 }
 
 /// Fails on policies that need a run which ends.
-fn check_policies(lookups: &[Arc<LookupJoin>]) -> Result<()> {
+pub(crate) fn check_policies(lookups: &[Arc<LookupJoin>], but: &str) -> Result<()> {
     for arm in lookups.iter().flat_map(|join| join.arms()) {
         let Some(on_miss) = arm.miss.on_miss else {
             continue;
@@ -267,9 +267,7 @@ fn check_policies(lookups: &[Arc<LookupJoin>]) -> Result<()> {
         if needs_run {
             return Err(Error::Option {
                 subject: format!("table {}", arm.source),
-                message: format!(
-                    "on_miss = '{on_miss}' needs a run that ends, which a prepared query is not"
-                ),
+                message: format!("on_miss = '{on_miss}' needs a run that ends, {but}"),
                 hint: Some(
                     "say /*+ ON_MISS(alias, 'null') */ in the query, and look for NULLs or _matched".into(),
                 ),
@@ -292,6 +290,13 @@ fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<'_> {
 }
 
 impl Session {
+    /// Plans a query whose leaf is given batches as a chain; none where it is more than that.
+    pub(crate) fn chain(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<Option<Chain>> {
+        let physical = self.single_threaded_plan(plan, &self.catalog()?)?;
+        check_policies(&lookups_of(&physical), "which this table does not have")?;
+        Chain::of_plan(&physical)
+    }
+
     /// Plans for one thread, so that nothing is exchanged between partitions.
     fn single_threaded_plan(
         &self,

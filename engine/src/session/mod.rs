@@ -3,6 +3,7 @@
 mod change;
 mod check_join;
 mod dead_letters;
+mod derived;
 mod progress;
 mod registry;
 mod rows;
@@ -29,7 +30,7 @@ pub(crate) use progress::ProgressBoard;
 pub use progress::{Activity, ActivityKind, ActivityState};
 pub(crate) use registry::{Entry, Registry, StatementCatalog, StreamEntry};
 pub use rows::{Outcome, Rows, Summary};
-pub(crate) use run::{named, output_schema, relations_of};
+pub(crate) use run::{named, output_schema, relations_of, tables_of};
 pub(crate) use show::sql_type;
 
 use crate::connector::{Connector, SourceReport};
@@ -511,7 +512,9 @@ impl Session {
                 location: None,
             });
         }
-        registry.insert(name.to_string(), entry);
+        if let Some(Entry::Table { table, .. }) = registry.insert(name.to_string(), entry) {
+            table.retire();
+        }
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
 use crate::error::Error;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
-use crate::table::Table;
+use crate::table::{Pins, Table};
 
 /// A stream of a session.
 #[derive(Debug, Clone)]
@@ -99,6 +99,8 @@ pub(crate) struct StatementCatalog {
     opened: Mutex<BTreeMap<String, Arc<dyn Source>>>,
     /// The one stream whose batches a prepared query is called with.
     pub(crate) input: Option<String>,
+    /// The versions of tables that the statement reads, once it reads any.
+    pub(super) pins: Mutex<Arc<Pins>>,
 }
 
 impl StatementCatalog {
@@ -121,6 +123,7 @@ impl StatementCatalog {
             files,
             opened: Mutex::default(),
             input: None,
+            pins: Mutex::default(),
         }
     }
 

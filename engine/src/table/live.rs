@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::kernels::cmp::{gt, lt};
-use arrow::compute::take_record_batch;
+use arrow::compute::{concat, take_record_batch};
 use fletching_kernels::{
     BuildOptions, KernelError, KeyIndex, LiveChange, LiveOptions, LiveSnapshot, LiveTable, NO_ROW,
 };
@@ -119,9 +119,11 @@ impl Table {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn upsert(&self, batch: &RecordBatch) -> Result<()> {
+        self.check_underived()?;
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
-        self.change(&batch, |live, version| {
+        let keys = self.key_columns(&batch);
+        self.change(&batch, &keys, |live, version| {
             let newer = newer_rows(live, &self.primary_key, version, &batch)?;
             if newer.num_rows() == 0 {
                 return Ok(LiveChange::default());
@@ -134,7 +136,8 @@ impl Table {
     pub(crate) fn update(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
-        self.change(&batch, |live, _| Ok(live.upsert(&batch)?))
+        let keys = self.key_columns(&batch);
+        self.change(&batch, &keys, |live, _| Ok(live.upsert(&batch)?))
     }
 
     /// Deletes the rows of keys, given as one column for each column of the primary key, as one new
@@ -158,8 +161,9 @@ impl Table {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn delete(&self, keys: &[ArrayRef]) -> Result<()> {
+        self.check_underived()?;
         let nothing = RecordBatch::new_empty(Arc::clone(&self.schema));
-        self.change(&nothing, |live, _| {
+        self.change(&nothing, keys, |live, _| {
             live.delete(keys).map_err(|error| match error {
                 KernelError::KeyCount { .. }
                 | KernelError::KeyTypeMismatch { .. }
@@ -171,6 +175,29 @@ impl Table {
         })
     }
 
+    /// Takes the rows of some keys away and puts others, as one new version.
+    pub(crate) fn exchange(&self, gone: &[ArrayRef], rows: &RecordBatch) -> Result<()> {
+        let rows = as_views(rows, &self.schema)?;
+        self.check_keys(&rows)?;
+        let mut keys = self.key_columns(&rows);
+        for (key, gone) in keys.iter_mut().zip(gone) {
+            *key = concat(&[key.as_ref(), gone.as_ref()])?;
+        }
+        self.change(&rows, &keys, |live, _| {
+            let mut change = live.delete(gone)?;
+            if rows.num_rows() > 0 {
+                change.inserted += live.upsert(&rows)?.inserted.max(1);
+            }
+            Ok(change)
+        })
+    }
+
+    /// Returns a batch's columns of the primary key.
+    fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        let columns = self.primary_key.iter();
+        columns.map(|at| Arc::clone(batch.column(*at))).collect()
+    }
+
     /// Says whether rows replace those of their key.
     pub(crate) fn is_upsert(&self) -> bool {
         self.changes.lock().is_upsert()
@@ -180,6 +207,7 @@ impl Table {
     fn change(
         &self,
         coming: &RecordBatch,
+        keys: &[ArrayRef],
         work: impl FnOnce(&LiveTable, Option<usize>) -> Result<LiveChange>,
     ) -> Result<()> {
         if self.primary_key.is_empty() {
@@ -200,8 +228,12 @@ impl Table {
                 ),
             });
         }
+        if self.derivation.is_none() {
+            self.readiness.check_readable(&self.name)?;
+        }
+        let _writing = self.lock_for_writing();
         let mut changes = self.changes.lock();
-        let current = self.snapshot()?;
+        let current = Arc::clone(&self.snapshot.read());
         self.check_memory(&changes.options, current.memory_bytes(), coming)?;
         let version = changes.version;
         let live = match &mut changes.live {
@@ -210,6 +242,7 @@ impl Table {
         };
         let changed = work(live, version)?;
         if changed != LiveChange::default() || !current.is_live() {
+            self.changed_keys.note(current.version() + 1, keys);
             self.publish_live(live, &current);
         }
         Ok(())
@@ -254,6 +287,7 @@ impl Table {
             let newer = newer_rows(&live, &self.primary_key, version, chunk)?;
             live.upsert(&newer)?;
         }
+        self.changed_keys.forget(before.version() + 1);
         self.publish_live(&live, &before);
         changes.live = Some(live);
         Ok(())
@@ -261,6 +295,7 @@ impl Table {
 
     /// Puts other rows in the place of all there are.
     pub(crate) fn rewrite(&self, chunks: Vec<RecordBatch>) -> Result<()> {
+        let _writing = self.lock_for_writing();
         let chunks = chunks.iter().map(|chunk| as_views(chunk, &self.schema));
         let chunks = chunks
             .filter(|chunk| chunk.as_ref().map_or(true, |chunk| chunk.num_rows() > 0))

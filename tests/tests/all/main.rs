@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
 mod as_of_joins;
+mod atomic_changes;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
+mod derived_tables;
 mod join_cases;
 mod key_values;
 mod large_tables;
