@@ -173,6 +173,8 @@ pub enum Statement {
     ShowSetting(String),
     /// `DESCRIBE name`.
     Describe(String),
+    /// `SHOW MEMORY FROM name`: a table.
+    ShowMemory(String),
     /// `SET name = value`.
     Set {
         /// The setting.

@@ -292,9 +292,17 @@ fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<'_> {
 impl Session {
     /// Plans a query whose leaf is given batches as a chain; none where it is more than that.
     pub(crate) fn chain(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<Option<Chain>> {
+        Chain::of_plan(&self.physical_chain(plan)?)
+    }
+
+    /// Plans a query whose leaf is given batches, so that chains can be made of its parts.
+    pub(crate) fn physical_chain(
+        &self,
+        plan: &datafusion::logical_expr::LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let physical = self.single_threaded_plan(plan, &self.catalog()?)?;
         check_policies(&lookups_of(&physical), "which this table does not have")?;
-        Chain::of_plan(&physical)
+        Ok(physical)
     }
 
     /// Plans for one thread, so that nothing is exchanged between partitions.

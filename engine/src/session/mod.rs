@@ -11,6 +11,7 @@ mod run;
 mod settings;
 mod show;
 mod statements;
+mod streams;
 mod table_options;
 mod tables;
 
@@ -296,33 +297,6 @@ impl Session {
     /// As [`Session::prepare`], and where the query does not read `name`.
     pub fn prepare_over(&self, name: &str, schema: SchemaRef, query: &str) -> Result<Prepared> {
         Prepared::new(self, query, Some((name, schema)))
-    }
-
-    /// Creates a stream of batches that the program pushes or hands to a prepared query.
-    ///
-    /// # Errors
-    /// Fails where the name is taken.
-    pub fn create_stream(&self, name: &str, schema: SchemaRef) -> Result<()> {
-        self.register(name, Entry::memory_stream(schema), false)
-    }
-
-    /// Appends a batch to a stream that the program fills. Its columns are taken by name, in any
-    /// order, and cast where their types differ.
-    ///
-    /// # Errors
-    /// Fails where there is no such stream, or the batch has other columns.
-    pub fn push(&self, stream: &str, batch: RecordBatch) -> Result<()> {
-        let memory = match self.inner.registry.read().get(stream) {
-            Some(Entry::Stream(StreamEntry {
-                memory: Some(memory), ..
-            })) => Arc::clone(memory),
-            _ => {
-                return Err(Error::Batch {
-                    message: format!("there is no stream '{stream}' that takes batches"),
-                });
-            }
-        };
-        memory.push(&batch)
     }
 
     /// Creates a table of batches. All must have the columns of the first.

@@ -14,7 +14,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use fletching_planner::{Catalog, Relation, RelationKind, SqlError, SqlErrorKind, Versions, ViewSource};
 use parking_lot::Mutex;
 
-use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
+use crate::connector::{
+    self, Connector, MemoryStream, OpenStream, Options, RelationSpec, ScanRequest, Sink, Source,
+};
 use crate::error::Error;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
 use crate::table::{Pins, Table};
@@ -59,6 +61,15 @@ impl Entry {
         Self::Stream(StreamEntry {
             source: Arc::clone(&memory) as _,
             memory: Some(memory),
+            connector: "memory".into(),
+        })
+    }
+
+    /// Makes a stream that the program fills, and that goes on.
+    pub(crate) fn open_stream(memory: &Arc<MemoryStream>) -> Self {
+        Self::Stream(StreamEntry {
+            source: Arc::new(OpenStream(Arc::clone(memory))),
+            memory: Some(Arc::clone(memory)),
             connector: "memory".into(),
         })
     }

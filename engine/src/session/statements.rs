@@ -38,6 +38,7 @@ impl Session {
             Statement::Show(kind) => self.show(kind).map(Outcome::Rows),
             Statement::ShowSetting(name) => self.show_setting(&name).map(Outcome::Rows),
             Statement::Describe(name) => self.describe(&name).map(Outcome::Rows),
+            Statement::ShowMemory(name) => self.show_memory(&name).map(Outcome::Rows),
             Statement::Set { name, value } => {
                 self.set(&name, &value)?;
                 Ok(Outcome::done(format!("{name} = {value}")))

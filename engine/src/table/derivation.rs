@@ -65,7 +65,13 @@ impl Table {
     /// Brings it to the current versions of its inputs.
     pub(super) fn derived(&self, derivation: &dyn Derivation) -> Result<Arc<TableSnapshot>> {
         if !self.is_pulled() {
-            return self.published();
+            return match self.state() {
+                TableState::Loading => Err(Error::NotReady {
+                    table: self.name.clone(),
+                    message: "its stream is not read to where it stood when the table was created".into(),
+                }),
+                _ => self.published(),
+            };
         }
         self.check_inputs()?;
         for _ in 0..TRIES_MAX {

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::kernels::cmp::{gt, lt};
-use arrow::compute::{concat, take_record_batch};
+use arrow::compute::{cast, concat, take_record_batch};
 use fletching_kernels::{
     BuildOptions, KernelError, KeyIndex, LiveChange, LiveOptions, LiveSnapshot, LiveTable, NO_ROW,
 };
@@ -35,6 +35,13 @@ pub(crate) struct ChangeOptions {
     pub(crate) memory_max: Option<u64>,
     /// The same for every table of the session; 0 where nothing is set.
     pub(crate) session_memory_max: Arc<AtomicU64>,
+}
+
+impl ChangeOptions {
+    /// Says whether the table may hold so many bytes and no more.
+    pub(super) fn has_limit(&self) -> bool {
+        self.memory_max.is_some() || self.session_memory_max.load(Relaxed) > 0
+    }
 }
 
 /// The writer's side of a table's rows: nothing while rows are only added.
@@ -120,6 +127,11 @@ impl Table {
     /// ```
     pub fn upsert(&self, batch: &RecordBatch) -> Result<()> {
         self.check_underived()?;
+        self.put(batch)
+    }
+
+    /// The same, for what keeps the table current.
+    pub(crate) fn put(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
         let keys = self.key_columns(&batch);
@@ -220,7 +232,7 @@ impl Table {
             });
         }
         let is_coming = matches!(self.state(), TableState::Waiting | TableState::Loading);
-        if is_coming && self.readiness.check_readable(&self.name).is_err() {
+        if is_coming && self.derivation.is_none() && self.readiness.check_readable(&self.name).is_err() {
             return Err(Error::Batch {
                 message: format!(
                     "table {} is not loaded yet: run or prepare a query that reads it first",
@@ -242,10 +254,20 @@ impl Table {
         };
         let changed = work(live, version)?;
         if changed != LiveChange::default() || !current.is_live() {
-            self.changed_keys.note(current.version() + 1, keys);
+            self.note_changed(current.version() + 1, keys);
             self.publish_live(live, &current);
         }
         Ok(())
+    }
+
+    /// Notes which keys a commit changes, stored as the table stores them.
+    fn note_changed(&self, version: u64, keys: &[ArrayRef]) {
+        let stored = self.primary_key.iter().zip(keys);
+        let stored = stored.map(|(at, key)| cast(key, self.schema.field(*at).data_type()));
+        match stored.collect::<Result<Vec<_>, _>>() {
+            Ok(keys) => self.changed_keys.note(version, &keys),
+            Err(_) => self.changed_keys.forget(version),
+        }
     }
 
     /// Makes the live form of rows that have come so far.

@@ -17,6 +17,7 @@ mod changed_keys;
 mod derivation;
 mod live;
 mod load;
+mod memory;
 pub(crate) mod options;
 mod pins;
 mod readiness;
@@ -36,6 +37,7 @@ pub(crate) use derivation::Derivation;
 pub(crate) use live::ChangeOptions;
 use live::Changes;
 pub(crate) use load::{LoadContext, Needed, load_all};
+pub use memory::TableMemory;
 pub(crate) use options::TableOptions;
 pub(crate) use pins::Pins;
 pub(crate) use readiness::{LoadRun, TableEvents};
@@ -323,8 +325,10 @@ impl Table {
             drop(changes);
             return self.upsert(&batch);
         }
-        let held = self.snapshot.read().memory_bytes();
-        self.check_memory(&changes.options, held, &batch)?;
+        if changes.options.has_limit() {
+            let held = self.snapshot.read().memory_bytes();
+            self.check_memory(&changes.options, held, &batch)?;
+        }
         let mut current = self.snapshot.write();
         let fresh = current.with_appended(batch, &self.name)?;
         self.changed_keys.forget(fresh.version());

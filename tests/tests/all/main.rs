@@ -3,6 +3,7 @@
 
 mod as_of_joins;
 mod atomic_changes;
+mod consistent_reads;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
@@ -22,6 +23,8 @@ mod readiness;
 mod scripts;
 mod seed;
 mod sessions;
+mod stream_tables;
+mod table_memory;
 mod tidy;
 mod trial_source;
 mod waiting;

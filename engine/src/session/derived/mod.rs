@@ -11,7 +11,9 @@
 //! `refresh = 'once'` makes a copy of any bounded query that stays as it is.
 
 mod by_key;
+mod feed;
 mod follow;
+mod groups;
 mod shape;
 
 use std::sync::Arc;
@@ -22,8 +24,11 @@ use fletching_planner::CreateRelation;
 use super::rows::{Outcome, Summary};
 use super::tables::TableSpec;
 use super::{Entry, Session, StatementCatalog, output_schema, tables_of};
+use crate::connector::{FeedRequest, ReadyPoint, Source};
 use crate::error::{Error, Result};
-use crate::table::{Table, TableOrigin};
+use crate::table::options::Ready;
+use crate::table::{Table, TableOrigin, TableState};
+use feed::{Pipeline, Run, Stage};
 use follow::Follow;
 use shape::{group_key, streams_of};
 
@@ -35,6 +40,8 @@ enum From {
     Tables,
     /// A stream that ends.
     Bounded,
+    /// A stream that goes on.
+    Feed(Arc<dyn Source>),
 }
 
 impl Session {
@@ -55,6 +62,7 @@ impl Session {
         }
         match from {
             From::Tables => self.create_following(create, spec, query, catalog),
+            From::Feed(source) => self.create_fed(create, spec, query, source.as_ref(), catalog),
             From::Once | From::Bounded => {
                 let is_last_wins = matches!(from, From::Bounded)
                     && !create.primary_key.is_empty()
@@ -83,6 +91,13 @@ impl Session {
             }
         };
         let streams = streams_of(query)?;
+        if let Some(stream) = streams
+            .iter()
+            .find(|stream| stream.source.is_unbounded())
+            .filter(|_| !once)
+        {
+            return Ok(From::Feed(Arc::clone(&stream.source)));
+        }
         if !streams.is_empty() {
             return Ok(From::Bounded);
         }
@@ -128,6 +143,51 @@ impl Session {
             None => None,
         };
         self.register_made(create, table, rows)
+    }
+
+    /// Makes a table that a pipeline changes as records of a stream come.
+    fn create_fed(
+        &self,
+        create: &CreateRelation,
+        mut spec: TableSpec,
+        query: &LogicalPlan,
+        source: &dyn Source,
+        catalog: Option<&StatementCatalog>,
+    ) -> Result<Outcome> {
+        spec.check_pipeline(source)?;
+        if let Some(catalog) = catalog {
+            self.load_tables(query, catalog)?;
+        }
+        let key = spec.key.as_ref().unwrap_or(&create.primary_key).clone();
+        let stage = Stage::plan(self, query, &key)?;
+        spec.changes.is_upsert = true;
+        let pipeline = Pipeline::new(query)?;
+        let is_stopped = pipeline.flag();
+        let table = self
+            .make_table(create, &spec, &output_schema(query), TableOrigin::Memory)?
+            .derived_by(Arc::new(pipeline));
+        let table = Arc::new(table);
+        if spec.options.ready != Ready::Immediately {
+            table.set_state(TableState::Loading);
+        }
+        let run = match catalog {
+            Some(_) => Some(Run {
+                table: Arc::downgrade(&table),
+                feed: source.feed(&FeedRequest {
+                    batch_rows_max: self.inner.settings.read().batch_rows,
+                    consumer: create.name.clone(),
+                    ..FeedRequest::all()
+                })?,
+                stage,
+                is_stopped,
+            }),
+            None => None,
+        };
+        let outcome = self.register_made(create, table, None)?;
+        if let Some(run) = run {
+            run.start(&create.name)?;
+        }
+        Ok(outcome)
     }
 
     /// Makes a table and fills it, batch by batch.
@@ -176,6 +236,44 @@ impl Session {
             None => format!("table {} created", create.name),
         };
         Ok(Outcome::Done(Summary { message, rows }))
+    }
+}
+
+impl TableSpec {
+    /// Checks the options of a table that a pipeline changes.
+    fn check_pipeline(&self, source: &dyn Source) -> Result<()> {
+        self.relation.options.check(&[])?;
+        if !matches!(
+            self.options.ready,
+            Ready::AtEnd | Ready::Immediately | Ready::At(ReadyPoint::End)
+        ) {
+            let message = "a pipeline can tell where the stream stood when it began, and nothing else";
+            let hint = "say ready = 'end', or 'immediately'";
+            return Err(self.written.bad_value("ready", message, Some(hint.into())));
+        }
+        let never = [
+            (
+                self.written
+                    .text("changelog")
+                    .is_some_and(|text| text.eq_ignore_ascii_case("append")),
+                "changelog",
+            ),
+            (self.versions.is_some(), "versioned"),
+        ];
+        if let Some((_, name)) = never.iter().find(|(is_said, _)| *is_said) {
+            let message = "a table made from a stream that goes on holds one row of a key, the last";
+            let hint = "leave it out, or say refresh = 'once'";
+            return Err(self.written.bad_value(name, message, Some(hint.into())));
+        }
+        if source.has_changes() {
+            return Err(Error::Option {
+                subject: self.relation.subject(),
+                message: "its stream is one of changes, whose rows a query cannot take back".into(),
+                hint: Some("create a table with the stream's connector, and this one from it".into()),
+                location: None,
+            });
+        }
+        Ok(())
     }
 }
 
