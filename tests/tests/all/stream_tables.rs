@@ -221,6 +221,7 @@ fn what_fails_leaves_the_table_stale_or_failed() {
         &session,
         "CREATE TABLE by_value AS SELECT v, count(*) AS n FROM n GROUP BY v",
     );
+    assert_eq!(lines(&query(&session, "SELECT count(*) FROM by_value")), ["0"]);
     nulls.push(&batch(&[(1, None)])).unwrap();
     let state = wait_for(&session, "by_value", |state| {
         matches!(state, TableState::Stale(_))

@@ -71,7 +71,7 @@ fn parts_add_up_to_what_show_tables_says() {
          CREATE TABLE rates (id BIGINT, ts BIGINT, rate BIGINT, PRIMARY KEY (id))
              WITH ('versioned' = 'true', version = 'ts');
          INSERT INTO live SELECT value, 'a tier of more than twelve bytes' FROM generate_series(1, 20000);
-         INSERT INTO plain SELECT value, 'a tier of more than twelve bytes', value FROM generate_series(1, 100000);
+         INSERT INTO plain SELECT value, 'a tier of more than twelve bytes ' || value, value FROM generate_series(1, 100000);
          INSERT INTO rates SELECT value % 10, value, 1 FROM generate_series(1, 20000)",
     );
     let live = check_adds_up(&session, "live");

@@ -83,14 +83,15 @@ impl Groups {
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let keys = evaluate(&self.keys, batch)?;
-        let groups = Numbered::of(&keys)?;
-        let keys = groups.firsts(&keys)?;
-        // The states kept of these groups, those of new ones NULL.
+        let mut groups = Numbered::of(&keys)?;
         let before = self.states.snapshot();
         let mut heads = Vec::new();
-        before.locate(&keys, None, &mut heads)?;
-        let known: Vec<usize> = (0..heads.len()).filter(|group| heads[*group] != NO_ROW).collect();
+        before.locate(&groups.firsts(&keys)?, None, &mut heads)?;
+        // A function takes it that each group below the number it is told has a row.
+        groups.put_first(&heads);
+        let keys = groups.firsts(&keys)?;
         heads.retain(|head| *head != NO_ROW);
+        let known: Vec<usize> = (0..heads.len()).collect();
 
         let mut states = keys.clone();
         let mut values = keys;
@@ -99,7 +100,7 @@ impl Groups {
             if !known.is_empty() {
                 let kept = function.state.clone().map(|column| before.gather(column, &heads));
                 let kept = kept.collect::<Result<Vec<_>, _>>()?;
-                merged.merge_batch(&kept, &known, groups.count)?;
+                merged.merge_batch(&kept, &known, known.len())?;
             }
             let arguments = evaluate(&function.arguments, batch)?;
             let filter = match &function.filter {
@@ -167,6 +168,21 @@ impl Numbered {
             of_rows,
             firsts,
         })
+    }
+
+    /// Gives the groups that are known already the first numbers.
+    fn put_first(&mut self, heads: &[u32]) {
+        let (mut order, new): (Vec<usize>, Vec<usize>) =
+            (0..self.count).partition(|group| heads[*group] != NO_ROW);
+        order.extend(new);
+        let mut numbers = vec![0; self.count];
+        for (number, group) in order.iter().enumerate() {
+            numbers[*group] = number;
+        }
+        for group in &mut self.of_rows {
+            *group = numbers[*group];
+        }
+        self.firsts = order.iter().map(|group| self.firsts[*group]).collect();
     }
 
     /// Returns the key of each group.
