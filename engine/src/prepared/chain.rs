@@ -57,8 +57,10 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         if join.join().keeps_table_rows() || !join.has_only_tables() || !chain(join.input(), steps)? {
             return Ok(false);
         }
-        let pinned = pin(join.join())?;
-        steps.push(Step::Lookup(Arc::clone(join.join()), RwLock::new(pinned)));
+        let pinned = RwLock::new(pin(join.join())?);
+        // Until the first batch comes nothing runs either.
+        release(&pinned);
+        steps.push(Step::Lookup(Arc::clone(join.join()), pinned));
         return Ok(true);
     }
     if let Some(filter) = plan.downcast_ref::<FilterExec>() {

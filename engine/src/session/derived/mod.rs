@@ -159,7 +159,12 @@ impl Session {
             self.load_tables(query, catalog)?;
         }
         let key = spec.key.as_ref().unwrap_or(&create.primary_key).clone();
-        let stage = Stage::plan(self, query, &key)?;
+        // Without a run, tables that it looks up are not there yet.
+        let stage = if catalog.is_some() || tables_of(query)?.is_empty() {
+            Some(Stage::plan(self, query, &key)?)
+        } else {
+            None
+        };
         spec.changes.is_upsert = true;
         let pipeline = Pipeline::new(query)?;
         let is_stopped = pipeline.flag();
@@ -170,8 +175,8 @@ impl Session {
         if spec.options.ready != Ready::Immediately {
             table.set_state(TableState::Loading);
         }
-        let run = match catalog {
-            Some(_) => Some(Run {
+        let run = match stage.filter(|_| catalog.is_some()) {
+            Some(stage) => Some(Run {
                 table: Arc::downgrade(&table),
                 feed: source.feed(&FeedRequest {
                     batch_rows_max: self.inner.settings.read().batch_rows,
