@@ -51,4 +51,4 @@ pub use prepared::Prepared;
 pub use session::{
     Activity, ActivityKind, ActivityState, CancelHandle, Outcome, Rows, Session, SessionBuilder, Summary,
 };
-pub use table::{Table, TableProgress, TableSnapshot, TableState, TableWatch};
+pub use table::{Table, TableMemory, TableProgress, TableSnapshot, TableState, TableWatch};

@@ -53,6 +53,7 @@ impl ParsedStatement {
             | Ast::CheckJoin(_)
             | Ast::Show(_)
             | Ast::ShowSetting(_)
+            | Ast::ShowMemory(_)
             | Ast::Describe(_) => true,
             Ast::Sql(statement) => matches!(**statement, ast::Statement::Query(_)),
             Ast::Create { .. } | Ast::Set { .. } | Ast::Drop { .. } => false,
@@ -81,6 +82,8 @@ pub(crate) enum Ast {
     ShowSetting(String),
     /// `DESCRIBE name`.
     Describe(ObjectName),
+    /// `SHOW MEMORY FROM name`.
+    ShowMemory(ObjectName),
     /// `SET name = value`.
     Set { name: String, value: String },
     /// `EXPLAIN [ANALYZE] [VERBOSE] statement`.
@@ -289,7 +292,7 @@ impl<'a> StatementParser<'a> {
     fn parse_show(self) -> Result<Ast, SqlError> {
         let Some(word) = self.tokens.get(1) else {
             return Err(self.expected(
-                "STREAMS, TABLES, SINKS, VIEWS, FUNCTIONS or SETTINGS after SHOW",
+                "STREAMS, TABLES, SINKS, VIEWS, FUNCTIONS, SETTINGS or MEMORY FROM after SHOW",
                 1,
             ));
         };
@@ -300,6 +303,15 @@ impl<'a> StatementParser<'a> {
         {
             self.end_at(2)?;
             return Ok(Ast::Show(*kind));
+        }
+        if self.word_at(1, "MEMORY") && self.word_at(2, "FROM") {
+            let name = self.with_parser(|parser| {
+                for _ in 0..3 {
+                    parser.next_token();
+                }
+                parser.parse_object_name(false)
+            })?;
+            return Ok(Ast::ShowMemory(name));
         }
         let words: String = self
             .tokens

@@ -146,6 +146,15 @@ impl<'a> Planning<'a> {
                     .map_err(|error| self.place(DataFusionError::External(Box::new(error))))?;
                 Ok(Statement::Describe(name))
             }
+            Ast::ShowMemory(name) => {
+                let name = self.simple_name(name)?;
+                let kind = self.relation(&name)?.kind;
+                if kind != RelationKind::Table {
+                    let what = format!("'{name}' is a {}: SHOW MEMORY takes a table", kind.word());
+                    return Err(self.placed(SqlError::unsupported(what).at(None, name)));
+                }
+                Ok(Statement::ShowMemory(name))
+            }
             Ast::Explain {
                 analyze,
                 verbose,

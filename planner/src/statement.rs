@@ -176,6 +176,8 @@ pub enum Statement {
     ShowSetting(String),
     /// `DESCRIBE name`.
     Describe(String),
+    /// `SHOW MEMORY FROM name`: a table.
+    ShowMemory(String),
     /// `SET name = value`.
     Set {
         /// The setting.

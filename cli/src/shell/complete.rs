@@ -55,9 +55,17 @@ pub(crate) fn complete(line: &str, position: usize, names: &impl Vocabulary) -> 
         match context.as_str() {
             "SET" if has_gap => names.settings(),
             "SHOW" if has_gap => {
-                let mut words = ["FUNCTIONS", "SETTINGS", "SINKS", "STREAMS", "TABLES", "VIEWS"]
-                    .map(String::from)
-                    .to_vec();
+                let mut words = [
+                    "FUNCTIONS",
+                    "MEMORY FROM",
+                    "SETTINGS",
+                    "SINKS",
+                    "STREAMS",
+                    "TABLES",
+                    "VIEWS",
+                ]
+                .map(String::from)
+                .to_vec();
                 words.extend(names.settings());
                 words
             }

@@ -57,6 +57,7 @@ pub(crate) const KEYWORDS: &[&str] = &[
     "LIKE",
     "LIMIT",
     "MATCH_CONDITION",
+    "MEMORY",
     "NEAREST",
     "NOT",
     "NULL",

@@ -23,7 +23,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Polled, Position};
-pub(crate) use memory::MemoryStream;
+pub use memory::PushStream;
+pub(crate) use memory::{MemoryStream, OpenStream};
 pub use options::{OptionSpec, Options};
 pub(crate) use options::{nearest, parse_time_span};
 pub use report::SourceReport;

@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::operator::{
     ArmMiss, ArmSource, ArmSpec, AsOfSpec, BoundExpr, LookupJoin, LookupTuning, OutputColumn,
 };
-use crate::table::{KeySpec, Table, TimeSpec};
+use crate::table::{KeySpec, Pins, Table, TimeSpec};
 
 /// Makes a plan that can run.
 pub(crate) async fn plan_physical(
@@ -295,7 +295,8 @@ impl ExtensionPlanner for LookupJoinPlanner {
         let schema = Arc::clone(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).inner());
         let tuning = state.config().get_extension::<LookupTuning>();
         let tuning = tuning.ok_or_else(|| internal_datafusion_err!("a state without LookupTuning"))?;
-        let join = Arc::new(LookupJoin::new(arms, layout, schema, *tuning));
+        let pins = state.config().get_extension::<Pins>();
+        let join = Arc::new(LookupJoin::new(arms, layout, schema, *tuning).with_pins(pins));
         Ok(Some(Arc::new(LookupJoinExec::new(
             Arc::clone(probe),
             collected,

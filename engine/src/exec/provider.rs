@@ -16,7 +16,7 @@ use fletching_planner::Provenance;
 use super::source_exec::{InputExec, SourceExec, StreamInput};
 use super::table_lookup::{TableLookupExec, wanted_keys};
 use crate::error::Error;
-use crate::table::{Table, TableSnapshot};
+use crate::table::{Pins, Table, TableSnapshot};
 
 /// A table's rows, as of when the plan is made; of a versioned table the current ones.
 #[derive(Debug)]
@@ -85,13 +85,13 @@ impl TableProvider for TableRows {
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
         // Where rows come from is told of all of them: such a scan goes past the index.
+        let snapshot = self.table.current_of(version(&self.table, state)?)?;
         let is_traced = self.schema.fields().len() > self.table.schema().fields().len();
         if let Some(keys) = wanted_keys(&self.table, filters.iter()).filter(|_| !is_traced) {
             let threads = state.config().target_partitions();
-            let lookup = TableLookupExec::try_new(&self.table, keys, projection, threads)?;
+            let lookup = TableLookupExec::try_new(&self.table, snapshot, keys, projection, threads)?;
             return Ok(Arc::new(lookup));
         }
-        let snapshot = self.table.current()?;
         let batch_rows = state.config().batch_size();
         let partitions = state.config().target_partitions().max(1);
         let pieces: Vec<_> = snapshot
@@ -115,6 +115,15 @@ impl TableProvider for TableRows {
         Ok(datafusion::datasource::source::DataSourceExec::from_data_source(
             source,
         ))
+    }
+}
+
+/// Returns the version of a table that a statement reads.
+fn version(table: &Table, state: &dyn PlanSession) -> Result<Arc<TableSnapshot>, Error> {
+    let pins = state.config().get_extension::<Pins>();
+    match pins.as_ref().and_then(|pins| pins.get(table)) {
+        Some(pinned) => Ok(Arc::clone(pinned)),
+        None => table.snapshot(),
     }
 }
 

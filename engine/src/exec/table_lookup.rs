@@ -137,6 +137,7 @@ pub(crate) struct TableLookupExec {
 impl TableLookupExec {
     pub(super) fn try_new(
         table: &Arc<Table>,
+        snapshot: Arc<TableSnapshot>,
         keys: Vec<ArrayRef>,
         projection: Option<&Vec<usize>>,
         threads: usize,
@@ -144,7 +145,7 @@ impl TableLookupExec {
         let columns = projection.map_or_else(|| (0..table.schema().fields().len()).collect(), Clone::clone);
         let schema: SchemaRef = Arc::new(table.schema().project(&columns)?);
         Ok(Self {
-            snapshot: table.current()?,
+            snapshot,
             table: Arc::clone(table),
             keys,
             columns,

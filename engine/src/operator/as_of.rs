@@ -11,7 +11,7 @@ use super::lookup_join::ArmSpec;
 use super::miss::{counted_nulls, union_nulls};
 use super::pinned::PinnedArm;
 use crate::error::{Error, Result};
-use crate::table::{Table, TableSnapshot, TimeSpec};
+use crate::table::{Pins, Table, TableSnapshot, TimeSpec};
 
 /// Which one of a key's rows an arm takes.
 #[derive(Debug, Clone)]
@@ -40,10 +40,19 @@ impl ArmSource {
         &self,
         as_of: Option<&AsOfSpec>,
         collected: &[Arc<TableSnapshot>],
+        pins: &Pins,
     ) -> Result<Arc<TableSnapshot>> {
         match self {
-            Self::Table(table) if as_of.is_some() => table.snapshot(),
-            Self::Table(table) => table.current(),
+            Self::Table(table) => {
+                let snapshot = match pins.get(table) {
+                    Some(pinned) => Arc::clone(pinned),
+                    None => table.snapshot()?,
+                };
+                if as_of.is_some() {
+                    return Ok(snapshot);
+                }
+                table.current_of(snapshot)
+            }
             Self::Collected(at) => match collected.get(*at) {
                 Some(rows) => Ok(Arc::clone(rows)),
                 None => Err(Error::internal("an as-of join's right side was not collected")),
@@ -62,7 +71,7 @@ impl ArmSource {
     /// Says whether a version is still the one that a run beginning now would read.
     pub(super) fn is_current(&self, version: u64) -> bool {
         match self {
-            Self::Table(table) => table.version() == version,
+            Self::Table(table) => table.is_current(version),
             Self::Collected(_) => true,
         }
     }

@@ -25,7 +25,7 @@ use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
 use super::probe::Probe;
 use super::wait::Parking;
 use crate::error::{Error, Result};
-use crate::table::{KeySpec, TableSnapshot};
+use crate::table::{KeySpec, Pins, TableSnapshot};
 
 /// Where a column of a join comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub(crate) struct LookupJoin {
     tuning: LookupTuning,
     /// For each arm the first one that joins by the same keys and time: itself where none does.
     pub(super) alike: Vec<usize>,
+    /// The versions that the statement reads; without them those that are current when a run begins.
+    pins: Option<Arc<Pins>>,
 }
 
 impl LookupJoin {
@@ -111,7 +113,14 @@ impl LookupJoin {
             schema,
             tuning,
             alike,
+            pins: None,
         }
+    }
+
+    /// Looks up the versions of tables that a statement reads.
+    pub(crate) fn with_pins(mut self, pins: Option<Arc<Pins>>) -> Self {
+        self.pins = pins;
+        self
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -128,6 +137,7 @@ impl LookupJoin {
             schema,
             tuning: self.tuning,
             alike: self.alike.clone(),
+            pins: self.pins.clone(),
         })
     }
 
@@ -190,9 +200,13 @@ impl LookupJoin {
 
     fn pin_with(&self, collected: &[Arc<TableSnapshot>], tuning: LookupTuning) -> Result<PinnedTables> {
         let keeps_table_rows = self.keeps_table_rows();
+        let pins = match &self.pins {
+            Some(pins) => Arc::clone(pins),
+            None => Arc::new(self.current_versions()?),
+        };
         let pin = |(at, arm): (usize, &ArmSpec)| {
             let as_of = arm.as_of.as_ref();
-            let snapshot = arm.source.snapshot(as_of, collected)?;
+            let snapshot = arm.source.snapshot(as_of, collected, &pins)?;
             if keeps_table_rows {
                 return PinnedArm::with_whole_table(snapshot, &arm.key, self.taken(at), tuning);
             }
@@ -213,16 +227,23 @@ impl LookupJoin {
 
     /// Takes the tables' versions that are current now; what was collected stays.
     pub(crate) fn pin_again(&self, pinned: &PinnedTables) -> Result<PinnedTables> {
+        let pins = self.current_versions()?;
         let pin = |(at, (arm, before)): (usize, (&ArmSpec, &Arc<PinnedArm>))| {
             if arm.source.is_current(before.snapshot.version()) {
                 return Ok(Arc::clone(before));
             }
             let as_of = arm.as_of.as_ref();
-            let snapshot = arm.source.snapshot(as_of, &[])?;
+            let snapshot = arm.source.snapshot(as_of, &[], &pins)?;
             PinnedArm::new(snapshot, &arm.key, as_of, self.taken(at), self.tuning).map(Arc::new)
         };
         let arms = self.arms.iter().zip(&pinned.arms).enumerate().map(pin);
         Ok(PinnedTables::of_arms(arms.collect::<Result<_>>()?, None))
+    }
+
+    /// Takes the current versions of all tables looked up, of one moment.
+    fn current_versions(&self) -> Result<Pins> {
+        let tables = self.arms.iter().filter_map(|arm| arm.source.table().cloned());
+        Pins::take(&tables.collect::<Vec<_>>())
     }
 
     /// Returns the columns of its own that the output takes from an arm's table.

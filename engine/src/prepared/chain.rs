@@ -17,13 +17,22 @@ use crate::exec::{InputExec, LookupJoinExec};
 use crate::operator::{Letters, LookupJoin, Parking, PinnedTables};
 
 /// Steps from the input to the result.
-pub(super) struct Chain(Vec<Step>);
+pub(crate) struct Chain(Vec<Step>);
 
 impl Chain {
     /// Takes a plan as a chain; none where it is more than that.
-    pub(super) fn of_plan(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Self>> {
+    pub(crate) fn of_plan(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Self>> {
         let mut steps = Vec::new();
         Ok(chain(plan, &mut steps)?.then_some(Self(steps)))
+    }
+
+    /// Runs every step over one batch, with the tables' current versions. What comes out has rows, or
+    /// is nothing; no row waits, and none becomes a dead letter.
+    pub(crate) fn run_alone(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+        let pins = self.pin()?;
+        let done = self.run_pinned(batch, &pins);
+        self.release(pins);
+        done
     }
 
     /// Pins the tables of every lookup at their current versions: one for each step, none where a
@@ -105,8 +114,10 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         if join.join().keeps_table_rows() || !join.has_only_tables() || !chain(join.input(), steps)? {
             return Ok(false);
         }
-        let pinned = Arc::new(join.join().pin_for_long()?);
-        steps.push(Step::Lookup(Arc::clone(join.join()), RwLock::new(pinned)));
+        let pinned = RwLock::new(Arc::new(join.join().pin_for_long()?));
+        // Until the first batch comes nothing runs either.
+        release(&pinned);
+        steps.push(Step::Lookup(Arc::clone(join.join()), pinned));
         return Ok(true);
     }
     if let Some(filter) = plan.downcast_ref::<FilterExec>() {

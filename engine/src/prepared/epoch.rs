@@ -2,10 +2,9 @@
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use fletching_planner::MissPolicy;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use super::{ChainPins, Kind, Prepared, pieces};
+use super::{ChainPins, Kind, Prepared, check_policies, pieces};
 use crate::error::{Error, Result};
 use crate::fit::fit;
 
@@ -23,23 +22,7 @@ impl Prepared {
     /// # Errors
     /// Names the table whose `on_miss` it is.
     pub(crate) fn check_epoch_misses(&self) -> Result<()> {
-        for arm in self.lookups.iter().flat_map(|join| join.arms()) {
-            let Some(on_miss) = arm.miss.on_miss else {
-                continue;
-            };
-            if arm.lets_wait() || on_miss.settled() == Some(MissPolicy::DeadLetter) {
-                return Err(Error::Option {
-                    subject: format!("table {}", arm.source),
-                    message: format!("on_miss = '{on_miss}' is for runs that end, and this stream does not"),
-                    hint: Some(
-                        "say /*+ ON_MISS(alias, 'null') */ in the query, and look for NULLs or _matched"
-                            .into(),
-                    ),
-                    location: None,
-                });
-            }
-        }
-        Ok(())
+        check_policies(&self.lookups, "and this stream does not")
     }
 
     /// Pins the tables for an epoch.

@@ -25,13 +25,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use fletching_planner::{RelationKind, Statement};
+use fletching_planner::{MissPolicy, RelationKind, Statement};
 use parking_lot::Mutex;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::call::{Call, Parkings, Turn};
-use self::chain::Chain;
-pub(crate) use self::chain::ChainPins;
+pub(crate) use self::chain::{Chain, ChainPins};
 use self::outbox::Outbox;
 use crate::clock::WaitClock;
 use crate::error::{Error, Result};
@@ -358,6 +357,28 @@ fn check_nothing_waits(lookups: &[Arc<LookupJoin>]) -> Result<()> {
     }
 }
 
+/// Fails on policies that need a run which ends.
+pub(crate) fn check_policies(lookups: &[Arc<LookupJoin>], but: &str) -> Result<()> {
+    for arm in lookups.iter().flat_map(|join| join.arms()) {
+        let Some(on_miss) = arm.miss.on_miss else {
+            continue;
+        };
+        let needs_run =
+            on_miss.policy == MissPolicy::Wait || on_miss.settled() == Some(MissPolicy::DeadLetter);
+        if needs_run {
+            return Err(Error::Option {
+                subject: format!("table {}", arm.source),
+                message: format!("on_miss = '{on_miss}' needs a run that ends, {but}"),
+                hint: Some(
+                    "say /*+ ON_MISS(alias, 'null') */ in the query, and look for NULLs or _matched".into(),
+                ),
+                location: None,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.
 const PIECE_ROWS_MAX: usize = 1 << 16;
 
@@ -370,6 +391,21 @@ fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<'_> {
 }
 
 impl Session {
+    /// Plans a query whose leaf is given batches as a chain; none where it is more than that.
+    pub(crate) fn chain(&self, plan: &datafusion::logical_expr::LogicalPlan) -> Result<Option<Chain>> {
+        Chain::of_plan(&self.physical_chain(plan)?)
+    }
+
+    /// Plans a query whose leaf is given batches, so that chains can be made of its parts.
+    pub(crate) fn physical_chain(
+        &self,
+        plan: &datafusion::logical_expr::LogicalPlan,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let physical = self.single_threaded_plan(plan, &self.catalog()?)?;
+        check_policies(&lookups_of(&physical), "which this table does not have")?;
+        Ok(physical)
+    }
+
     /// Plans for one thread, so that nothing is exchanged between partitions.
     fn single_threaded_plan(
         &self,

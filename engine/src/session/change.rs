@@ -22,6 +22,8 @@ impl Session {
             ChangeKind::Update => "UPDATE",
         };
         check_owned(table, word)?;
+        // What is read must still be so when it is changed.
+        let _writing = table.lock_for_writing();
         let rows = self.collect(&change.rows, catalog)?;
         let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
         if count > 0 && table.is_upsert() {
@@ -73,13 +75,24 @@ impl Session {
 
 /// Refuses a table that is filled by its connector.
 pub(super) fn check_owned(table: &Table, word: &str) -> Result<()> {
+    if table.derivation().is_some() {
+        return Err(Error::Option {
+            subject: format!("table {}", table.name()),
+            message: format!("it is kept current by its query: {word} would be lost when it changes again"),
+            hint: Some(
+                "change what it is made from, or create it WITH (refresh = 'once') to have a copy that stays"
+                    .into(),
+            ),
+            location: None,
+        });
+    }
     if matches!(table.origin(), TableOrigin::Memory) {
         return Ok(());
     }
     Err(Error::Option {
         subject: format!("table {}", table.name()),
         message: format!("it is filled by its connector: {word} would be lost when it is loaded again"),
-        hint: Some("create the table without a connector, or from it with CREATE TABLE … AS SELECT".into()),
+        hint: Some("create the table without a connector, or from it with CREATE TABLE … WITH (refresh = 'once') AS SELECT".into()),
         location: None,
     })
 }

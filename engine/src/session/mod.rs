@@ -3,6 +3,7 @@
 mod change;
 mod check_join;
 mod dead_letters;
+mod derived;
 mod event_time;
 mod pipeline_settings;
 mod pipelines;
@@ -13,6 +14,7 @@ mod run;
 mod settings;
 mod show;
 mod statements;
+mod streams;
 mod table_options;
 mod tables;
 
@@ -33,7 +35,7 @@ pub(crate) use progress::ProgressBoard;
 pub use progress::{Activity, ActivityKind, ActivityState};
 pub(crate) use registry::{Entry, Registry, StatementCatalog, StreamEntry};
 pub use rows::{Outcome, Rows, Summary};
-pub(crate) use run::{named, output_schema, relations_of};
+pub(crate) use run::{named, output_schema, relations_of, tables_of};
 pub(crate) use show::sql_type;
 
 use crate::connector::{Connector, SourceReport};
@@ -309,33 +311,6 @@ impl Session {
         Prepared::new(self, query, Some((name, schema)))
     }
 
-    /// Creates a stream of batches that the program pushes or hands to a prepared query.
-    ///
-    /// # Errors
-    /// Fails where the name is taken.
-    pub fn create_stream(&self, name: &str, schema: SchemaRef) -> Result<()> {
-        self.register(name, Entry::memory_stream(schema), false)
-    }
-
-    /// Appends a batch to a stream that the program fills. Its columns are taken by name, in any
-    /// order, and cast where their types differ.
-    ///
-    /// # Errors
-    /// Fails where there is no such stream, or the batch has other columns.
-    pub fn push(&self, stream: &str, batch: RecordBatch) -> Result<()> {
-        let memory = match self.inner.registry.read().get(stream) {
-            Some(Entry::Stream(StreamEntry {
-                memory: Some(memory), ..
-            })) => Arc::clone(memory),
-            _ => {
-                return Err(Error::Batch {
-                    message: format!("there is no stream '{stream}' that takes batches"),
-                });
-            }
-        };
-        memory.push(&batch)
-    }
-
     /// Creates a table of batches. All must have the columns of the first.
     ///
     /// # Errors
@@ -523,7 +498,9 @@ impl Session {
                 location: None,
             });
         }
-        registry.insert(name.to_string(), entry);
+        if let Some(Entry::Table { table, .. }) = registry.insert(name.to_string(), entry) {
+            table.retire();
+        }
         Ok(())
     }
 

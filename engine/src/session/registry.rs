@@ -15,10 +15,12 @@ use fletching_planner::{Catalog, Relation, RelationKind, SqlError, SqlErrorKind,
 use parking_lot::Mutex;
 
 use super::event_time::StreamTime;
-use crate::connector::{self, Connector, MemoryStream, Options, RelationSpec, ScanRequest, Sink, Source};
+use crate::connector::{
+    self, Connector, MemoryStream, OpenStream, Options, RelationSpec, ScanRequest, Sink, Source,
+};
 use crate::error::Error;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
-use crate::table::Table;
+use crate::table::{Pins, Table};
 
 /// A stream of a session.
 #[derive(Debug, Clone)]
@@ -67,6 +69,16 @@ impl Entry {
         })
     }
 
+    /// Makes a stream that the program fills, and that goes on.
+    pub(crate) fn open_stream(memory: &Arc<MemoryStream>) -> Self {
+        Self::Stream(StreamEntry {
+            source: Arc::new(OpenStream(Arc::clone(memory))),
+            memory: Some(Arc::clone(memory)),
+            connector: "memory".into(),
+            event_time: None,
+        })
+    }
+
     pub(crate) fn kind(&self) -> RelationKind {
         match self {
             Self::Stream(_) => RelationKind::Stream,
@@ -103,6 +115,8 @@ pub(crate) struct StatementCatalog {
     opened: Mutex<BTreeMap<String, Arc<dyn Source>>>,
     /// The one stream whose batches a prepared query is called with.
     pub(crate) input: Option<String>,
+    /// The versions of tables that the statement reads, once it reads any.
+    pub(super) pins: Mutex<Arc<Pins>>,
 }
 
 impl StatementCatalog {
@@ -125,6 +139,7 @@ impl StatementCatalog {
             files,
             opened: Mutex::default(),
             input: None,
+            pins: Mutex::default(),
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -21,10 +23,10 @@ use super::rows::{Rows, Running, task_error};
 use super::{Inner, Session, StatementCatalog};
 use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
-use crate::exec::{lookups_of, physical_rules, plan_physical};
+use crate::exec::{TableRows, lookups_of, physical_rules, plan_physical};
 use crate::operator::LookupTuning;
 use crate::session::registry::Entry;
-use crate::table::{KeySpec, Table};
+use crate::table::{KeySpec, Pins, Table};
 
 /// Batches that may wait between a query and its reader.
 const BATCHES_WAITING_MAX: usize = 4;
@@ -32,11 +34,21 @@ const BATCHES_WAITING_MAX: usize = 4;
 impl Session {
     /// Starts a query and hands over its rows as they come.
     pub(crate) fn stream(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Rows> {
-        let physical = self.ready_plan(plan, catalog)?;
+        self.stream_with(plan, catalog, &catalog.state)
+    }
+
+    /// The same, with settings other than the statement's.
+    pub(crate) fn stream_with(
+        &self,
+        plan: &LogicalPlan,
+        catalog: &StatementCatalog,
+        state: &SessionState,
+    ) -> Result<Rows> {
+        let physical = self.ready_plan_with(plan, catalog, state)?;
         let letters = self.open_letters(&physical, catalog)?;
         let schema = output_schema(plan);
         let inner = Arc::clone(&self.inner);
-        let context = letters.context(&catalog.state);
+        let context = letters.context(state);
         let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
         let pump = {
             let schema = Arc::clone(&schema);
@@ -122,6 +134,15 @@ impl Session {
         plan: &LogicalPlan,
         catalog: &StatementCatalog,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.ready_plan_with(plan, catalog, &catalog.state)
+    }
+
+    fn ready_plan_with(
+        &self,
+        plan: &LogicalPlan,
+        catalog: &StatementCatalog,
+        state: &SessionState,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         self.load_tables(plan, catalog)?;
         for name in relations_of(plan)? {
             if let (Some(Entry::Stream(stream)), Some(request)) =
@@ -136,12 +157,24 @@ impl Session {
                 }
             }
         }
-        let state = catalog.state.clone();
+        let mut state = state.clone();
+        state.config_mut().set_extension(self.pins_for(plan, catalog)?);
         let plan = plan.clone();
         let cancelled = Arc::clone(&catalog.cancelled);
         let physical = self.block_on(async move { Ok(plan_physical(&plan, &state, cancelled).await?) })?;
         *self.inner.lookups.lock() = lookups_of(&physical);
         Ok(physical)
+    }
+
+    /// Returns the versions of the tables that a plan reads: those that its statement reads already,
+    /// if they are all there.
+    fn pins_for(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Arc<Pins>> {
+        let tables = tables_of(plan)?;
+        let mut pins = catalog.pins.lock();
+        if !pins.hold(&tables) {
+            *pins = Arc::new(Pins::take(&tables)?);
+        }
+        Ok(Arc::clone(&pins))
     }
 
     /// Warns where a table's declared key is not one.
@@ -269,6 +302,26 @@ pub(crate) fn relations_of(plan: &LogicalPlan) -> Result<BTreeSet<String>> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(names)
+}
+
+/// Returns the tables that a plan scans, subqueries included, each once.
+pub(crate) fn tables_of(plan: &LogicalPlan) -> Result<Vec<Arc<Table>>> {
+    let mut tables: Vec<Arc<Table>> = Vec::new();
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan
+            && let Ok(provider) = source_as_provider(&scan.source)
+        {
+            let provider: &dyn TableProvider = provider.as_ref();
+            let rows = provider.downcast_ref::<TableRows>();
+            if let Some(rows) =
+                rows.filter(|rows| !tables.iter().any(|there| Arc::ptr_eq(there, &rows.table)))
+            {
+                tables.push(Arc::clone(&rows.table));
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
 }
 
 /// Returns a plan's columns as they were named when it was planned.

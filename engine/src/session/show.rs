@@ -116,17 +116,19 @@ impl Session {
             let Entry::Table { table, connector } = entry else {
                 continue;
             };
+            // A table that follows others is brought up to date by looking at it.
+            let snapshot = table.snapshot().ok();
+            let state = match table.state() {
+                TableState::Failed(message) => format!("failed: {message}"),
+                TableState::Stale(message) => format!("stale: {message}"),
+                state => state.word().to_string(),
+            };
             let progress = table.progress();
             loads.push([
                 describe(&progress),
                 Some(progress.attempts.to_string()),
                 progress.last_error,
             ]);
-            let state = match progress.state {
-                TableState::Failed(message) => format!("failed: {message}"),
-                TableState::Stale(message) => format!("stale: {message}"),
-                state => state.word().to_string(),
-            };
             let key = table
                 .primary_key()
                 .iter()
@@ -138,7 +140,6 @@ impl Session {
                 Some(state),
                 (!key.is_empty()).then_some(key),
             ]);
-            let snapshot = table.snapshot().ok();
             counts.push(snapshot.as_ref().map(|snapshot| snapshot.row_count() as u64));
             bytes.push(snapshot.as_ref().map(|snapshot| snapshot.memory_bytes() as u64));
             accounts.push(snapshot.as_deref());
@@ -148,6 +149,41 @@ impl Session {
         columns.push(("bytes", Arc::new(UInt64Array::from(bytes))));
         columns.extend(accounts.columns());
         columns.extend(loads.columns());
+        rows(columns)
+    }
+
+    /// Shows what a table holds: each column, what was built over them, and all together.
+    pub(super) fn show_memory(&self, name: &str) -> Result<Rows> {
+        let table = self.table(name);
+        let table = table.ok_or_else(|| Error::internal(format!("{name} is gone")))?;
+        let memory = table.memory()?;
+        let mut list = TextColumns::new(["part", "name", "type"]);
+        let mut bytes = Vec::new();
+        for ((column, held), field) in memory.columns.iter().zip(table.schema().fields()) {
+            let kind = sql_type(field.data_type());
+            list.push([Some("column".into()), Some(column.clone()), Some(kind)]);
+            bytes.push(*held as u64);
+        }
+        let others = [
+            ("index", memory.index_bytes),
+            ("row-wise copy", memory.copy_bytes),
+            ("history", memory.history_bytes),
+            ("newest rows", memory.newest_bytes),
+            ("total", memory.total_bytes()),
+        ];
+        for (part, held) in others {
+            list.push([Some(part.into()), None, None]);
+            bytes.push(held as u64);
+        }
+        let last = bytes.len() - 1;
+        let rows_of = |count: usize| (0..=last).map(move |at| (at == last).then_some(count as u64));
+        let mut columns = list.columns();
+        columns.push(("bytes", Arc::new(UInt64Array::from(bytes))));
+        columns.push(("rows", Arc::new(rows_of(memory.rows).collect::<UInt64Array>())));
+        columns.push((
+            "garbage_rows",
+            Arc::new(rows_of(memory.garbage_rows).collect::<UInt64Array>()),
+        ));
         rows(columns)
     }
 

@@ -7,12 +7,13 @@ use fletching_planner::{CreateRelation, RelationKind, Statement};
 
 use super::change::check_owned;
 use super::event_time::{LateOptions, StreamTime};
-use super::registry::{SinkEntry, ViewEntry};
+use super::registry::{Registry, SinkEntry, ViewEntry};
 use super::rows::{Outcome, Summary};
 use super::tables::declared;
-use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema};
+use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, tables_of};
 use crate::connector::{self, MemoryStream, SinkSummary, nearest};
 use crate::error::{Error, Result};
+use crate::table::Table;
 
 impl Session {
     pub(super) fn carry_out(&self, statement: Statement, catalog: &StatementCatalog) -> Result<Outcome> {
@@ -38,6 +39,7 @@ impl Session {
             Statement::Show(kind) => self.show(kind).map(Outcome::Rows),
             Statement::ShowSetting(name) => self.show_setting(&name).map(Outcome::Rows),
             Statement::Describe(name) => self.describe(&name).map(Outcome::Rows),
+            Statement::ShowMemory(name) => self.show_memory(&name).map(Outcome::Rows),
             Statement::Set { name, value } => {
                 self.set(&name, &value)?;
                 Ok(Outcome::done(format!("{name} = {value}")))
@@ -162,6 +164,8 @@ impl Session {
         match catalog.registry.get(target) {
             Some(Entry::Table { table, .. }) => {
                 check_owned(table, "INSERT")?;
+                // Rows that come of the table itself must still be so when they are put.
+                let _writing = reads(plan, table)?.then(|| table.lock_for_writing());
                 let batches = self.collect(plan, catalog)?;
                 let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
                 if let Some(first) = batches.first() {
@@ -207,8 +211,11 @@ impl Session {
                 location: None,
             });
         }
+        check_unused(&registry, names)?;
         for name in names {
-            registry.remove(name);
+            if let Some(Entry::Table { table, .. }) = registry.remove(name) {
+                table.retire();
+            }
         }
         drop(registry);
         for name in names {
@@ -246,6 +253,44 @@ impl Session {
             }
         })
     }
+}
+
+/// Says whether a plan reads a table, or one that is made from it.
+fn reads(plan: &datafusion::logical_expr::LogicalPlan, table: &Arc<Table>) -> Result<bool> {
+    Ok(tables_of(plan)?.iter().any(|read| is_made_from(read, table)))
+}
+
+/// Says whether a table is another one, or its rows follow from it.
+fn is_made_from(table: &Arc<Table>, from: &Arc<Table>) -> bool {
+    let inputs = table
+        .derivation()
+        .map_or(&[][..], |derivation| derivation.inputs());
+    Arc::ptr_eq(table, from) || inputs.iter().any(|input| is_made_from(input, from))
+}
+
+/// Fails where a table that is to be dropped is read by one that stays.
+fn check_unused(registry: &Registry, names: &[String]) -> Result<()> {
+    for (reader, entry) in registry.iter().filter(|(name, _)| !names.contains(name)) {
+        let Entry::Table { table, .. } = entry else {
+            continue;
+        };
+        let inputs = table
+            .derivation()
+            .map_or(&[][..], |derivation| derivation.inputs());
+        let Some(used) = inputs
+            .iter()
+            .find(|input| names.iter().any(|name| name == input.name()))
+        else {
+            continue;
+        };
+        return Err(Error::Option {
+            subject: format!("table {}", used.name()),
+            message: format!("table {reader} is made from it"),
+            hint: Some(format!("drop both, as in DROP TABLE {reader}, {}", used.name())),
+            location: None,
+        });
+    }
+    Ok(())
 }
 
 fn sink_outcome(name: &str, summary: &SinkSummary) -> Outcome {

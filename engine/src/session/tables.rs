@@ -8,8 +8,8 @@ use datafusion::logical_expr::LogicalPlan;
 use fletching_planner::{CreateRelation, RelationKind, Warning, WarningKind, WithOption};
 
 use super::registry::Registry;
-use super::rows::{Outcome, Summary};
-use super::{Entry, Session, StatementCatalog, output_schema, relations_of};
+use super::rows::Outcome;
+use super::{Entry, Session, StatementCatalog, tables_of};
 use crate::connector::{self, Options, ReadyPoint, RelationSpec, Source, nearest};
 use crate::error::{Error, Result};
 use crate::table::options::{Ready, TABLE_OPTIONS};
@@ -18,19 +18,26 @@ use crate::table::{
 };
 
 /// What a `CREATE TABLE` statement says.
-struct TableSpec {
-    connector: String,
-    relation: RelationSpec,
-    options: TableOptions,
-    changes: ChangeOptions,
-    versions: Option<VersionOptions>,
+pub(super) struct TableSpec {
+    pub(super) connector: String,
+    pub(super) relation: RelationSpec,
+    pub(super) options: TableOptions,
+    pub(super) changes: ChangeOptions,
+    pub(super) versions: Option<VersionOptions>,
+    /// The primary key that follows from the query, where none is declared.
+    pub(super) key: Option<Vec<String>>,
     /// All options as they were written, for errors.
-    written: Options,
+    pub(super) written: Options,
 }
 
 impl Session {
     pub(super) fn create_table_relation(&self, create: &CreateRelation) -> Result<Outcome> {
         let mut spec = self.table_spec(create)?;
+        if spec.written.text("refresh").is_some() {
+            let message = "it says how a table is kept current that a query makes";
+            let hint = "leave it out, or say CREATE TABLE … AS SELECT …";
+            return Err(spec.written.bad_value("refresh", message, Some(hint.into())));
+        }
         let (schema, origin) = if spec.connector == "memory" {
             spec.check_without_source()?;
             (declared(create)?, TableOrigin::Memory)
@@ -53,52 +60,7 @@ impl Session {
         Ok(Outcome::done(format!("table {} created", create.name)))
     }
 
-    /// Runs the query of `CREATE TABLE … AS SELECT` and keeps its rows.
-    pub(super) fn create_table_as(
-        &self,
-        create: &CreateRelation,
-        catalog: Option<&StatementCatalog>,
-    ) -> Result<Outcome> {
-        let Some(query) = &create.query else {
-            return Err(Error::internal("no query"));
-        };
-        let spec = self.table_spec(create)?;
-        if spec.connector != "memory" {
-            return Err(Error::Option {
-                subject: spec.relation.subject(),
-                message: format!(
-                    "a table made by a query is kept in memory, not with connector '{}'",
-                    spec.connector
-                ),
-                hint: Some("leave the option out; to write a file, create a SINK".into()),
-                location: None,
-            });
-        }
-        spec.check_without_source()?;
-        let table = self.make_table(create, &spec, &output_schema(query), TableOrigin::Memory)?;
-        if let Some(catalog) = catalog {
-            for batch in self.collect(query, catalog)? {
-                table.append(&batch)?;
-            }
-            self.note_duplicate_keys(&table)?;
-        }
-        let rows = table.snapshot()?.row_count() as u64;
-        self.register(
-            &create.name,
-            Entry::Table {
-                table: Arc::new(table),
-                connector: spec.connector,
-            },
-            create.or_replace,
-        )?;
-        let message = format!("table {} created: {rows} rows", create.name);
-        Ok(Outcome::Done(Summary {
-            message,
-            rows: Some(rows),
-        }))
-    }
-
-    fn make_table(
+    pub(super) fn make_table(
         &self,
         create: &CreateRelation,
         spec: &TableSpec,
@@ -106,7 +68,8 @@ impl Session {
         origin: TableOrigin,
     ) -> Result<Table> {
         self.check_order(&create.name, spec)?;
-        let table = Table::new(&create.name, schema, &create.primary_key, origin)?;
+        let key = spec.key.as_ref().unwrap_or(&create.primary_key);
+        let table = Table::new(&create.name, schema, key, origin)?;
         let mut options = spec.options.clone();
         options.type_defaults(table.schema(), &spec.written)?;
         table
@@ -115,7 +78,7 @@ impl Session {
             .versioned(spec.versions.clone())
     }
 
-    fn table_spec(&self, create: &CreateRelation) -> Result<TableSpec> {
+    pub(super) fn table_spec(&self, create: &CreateRelation) -> Result<TableSpec> {
         let written = options_of(create);
         let mut left = written.clone();
         let options = TableOptions::take(&mut left)?;
@@ -129,6 +92,7 @@ impl Session {
             options,
             changes,
             versions,
+            key: None,
             written,
         })
     }
@@ -200,13 +164,10 @@ impl Session {
 
     /// Loads the tables of a plan that are not ready, and warns of duplicate keys.
     pub(crate) fn load_tables(&self, plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<()> {
-        let names = relations_of(plan)?;
         let mut needed = Vec::new();
         let mut seen = BTreeSet::new();
-        for name in &names {
-            if let Some(Entry::Table { table, .. }) = catalog.registry.get(name) {
-                need(table, &catalog.registry, &mut seen, &mut needed)?;
-            }
+        for table in tables_of(plan)? {
+            need(&table, &catalog.registry, &mut seen, &mut needed)?;
         }
         let tables = needed.iter().map(|needed| Arc::clone(&needed.table)).collect();
         self.inner.progress.watch_tables(tables);
@@ -226,7 +187,7 @@ impl Session {
 
 impl TableSpec {
     /// Checks the options of a table that the session itself fills.
-    fn check_without_source(&self) -> Result<()> {
+    pub(super) fn check_without_source(&self) -> Result<()> {
         self.relation.options.check(&[])?;
         match self.options.needs_source() {
             None => Ok(()),
@@ -320,7 +281,20 @@ fn need(
             location: None,
         })?;
         need(before, registry, seen, needed)?;
-        after.push(Arc::clone(before));
+        if !before.is_pulled() {
+            after.push(Arc::clone(before));
+        }
+    }
+    for before in table
+        .derivation()
+        .iter()
+        .flat_map(|derivation| derivation.inputs())
+    {
+        need(before, registry, seen, needed)?;
+    }
+    if table.is_pulled() {
+        // There is nothing to wait for: it is computed when it is pinned.
+        return Ok(());
     }
     needed.push(Needed {
         table: Arc::clone(table),

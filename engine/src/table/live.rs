@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::{cast, concat};
 use fletching_kernels::{KernelError, LiveChange, LiveOptions, LiveSnapshot, LiveTable};
 
 use super::newest::untouched;
@@ -39,6 +40,13 @@ pub(crate) struct ChangeOptions {
     pub(crate) memory_max: Option<u64>,
     /// The same for every table of the session; 0 where nothing is set.
     pub(crate) session_memory_max: Arc<AtomicU64>,
+}
+
+impl ChangeOptions {
+    /// Says whether the table may hold so many bytes and no more.
+    pub(super) fn has_limit(&self) -> bool {
+        self.memory_max.is_some() || self.session_memory_max.load(Relaxed) > 0
+    }
 }
 
 /// The writer's side of a table's rows: nothing while rows are only added.
@@ -127,21 +135,27 @@ impl Table {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn upsert(&self, batch: &RecordBatch) -> Result<()> {
+        self.check_underived()?;
+        if self.versions.is_some() {
+            return self.append(batch);
+        }
+        self.put(batch)
+    }
+
+    /// The same, for what keeps the table current.
+    pub(crate) fn put(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
-        if self.versions.is_some() {
-            return self.append(&batch);
-        }
-        let keys = self.primary_key.iter().map(|at| Arc::clone(batch.column(*at)));
-        self.change(&batch, &keys.collect::<Vec<_>>(), |live| live.upsert(&batch))
+        let keys = self.key_columns(&batch);
+        self.change(&batch, &keys, |live| live.upsert(&batch))
     }
 
     /// Puts rows by the primary key, whatever their versions.
     pub(crate) fn update(&self, batch: &RecordBatch) -> Result<()> {
         let batch = as_views(batch, &self.schema)?;
         self.check_keys(&batch)?;
-        let keys = self.primary_key.iter().map(|at| Arc::clone(batch.column(*at)));
-        self.change(&batch, &keys.collect::<Vec<_>>(), |live| live.put(&batch))
+        let keys = self.key_columns(&batch);
+        self.change(&batch, &keys, |live| live.put(&batch))
     }
 
     /// Deletes the rows of keys, given as one column for each column of the primary key, as one new
@@ -165,6 +179,7 @@ impl Table {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn delete(&self, keys: &[ArrayRef]) -> Result<()> {
+        self.check_underived()?;
         if self.versions.is_some() {
             return Err(Error::Batch {
                 message: format!(
@@ -187,6 +202,29 @@ impl Table {
                 other => other.into_error(),
             })
         })
+    }
+
+    /// Takes the rows of some keys away and puts others, as one new version.
+    pub(crate) fn exchange(&self, gone: &[ArrayRef], rows: &RecordBatch) -> Result<()> {
+        let rows = as_views(rows, &self.schema)?;
+        self.check_keys(&rows)?;
+        let mut keys = self.key_columns(&rows);
+        for (key, gone) in keys.iter_mut().zip(gone) {
+            *key = concat(&[key.as_ref(), gone.as_ref()])?;
+        }
+        self.change(&rows, &keys, |live| {
+            let mut change = live.delete(gone, None).map_err(StoreError::into_error)?;
+            if rows.num_rows() > 0 {
+                change.inserted += live.put(&rows)?.inserted.max(1);
+            }
+            Ok(change)
+        })
+    }
+
+    /// Returns a batch's columns of the primary key.
+    fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        let columns = self.primary_key.iter();
+        columns.map(|at| Arc::clone(batch.column(*at))).collect()
     }
 
     /// Says whether rows replace those of their key.
@@ -212,7 +250,7 @@ impl Table {
             });
         }
         let is_coming = matches!(self.state(), TableState::Waiting | TableState::Loading);
-        if is_coming && self.readiness.check_readable(&self.name).is_err() {
+        if is_coming && self.derivation.is_none() && self.readiness.check_readable(&self.name).is_err() {
             return Err(Error::Batch {
                 message: format!(
                     "table {} is not loaded yet: run or prepare a query that reads it first",
@@ -220,8 +258,12 @@ impl Table {
                 ),
             });
         }
+        if self.derivation.is_none() {
+            self.readiness.check_readable(&self.name)?;
+        }
+        let _writing = self.lock_for_writing();
         let mut changes = self.changes.lock();
-        let current = self.snapshot()?;
+        let current = Arc::clone(&self.snapshot.read());
         let buried = changes.live.as_ref().map_or(0, Store::tombstone_bytes);
         self.check_memory(&changes.options, current.memory_bytes() + buried, coming)?;
         let changed = work(self.store(&mut changes, &current)?)?;
@@ -233,6 +275,7 @@ impl Table {
             .as_ref()
             .filter(|_| changed != LiveChange::default() || !current.is_live())
         {
+            self.note_changed(current.version() + 1, keys);
             self.publish_live(live, &current);
         }
         Ok(())
@@ -281,6 +324,7 @@ impl Table {
 
     /// Applies records of the source of a table that can be read, as one new version.
     pub(super) fn apply(&self, records: &Records) -> Result<()> {
+        let _writing = self.lock_for_writing();
         let mut changes = self.changes.lock();
         let current = Arc::clone(&self.snapshot.read());
         let buried = changes.live.as_ref().map_or(0, Store::tombstone_bytes);
@@ -301,6 +345,12 @@ impl Table {
             .as_ref()
             .filter(|_| !matches!(changed, Ok(change) if change == LiveChange::default()))
         {
+            let version = current.version() + 1;
+            if records.has_truncation() {
+                self.changed_keys.forget(version);
+            } else {
+                self.note_changed(version, &self.key_columns(&records.rows));
+            }
             self.publish_live(live, &current);
         }
         changed.map(|_| ())
@@ -327,9 +377,20 @@ impl Table {
         } else {
             current.with_appended(history.rows, &self.name)?
         };
+        self.changed_keys.forget(next.version());
         *self.snapshot.write() = Arc::new(next.with_ended(ended));
         self.readiness.events.wake();
         Ok(())
+    }
+
+    /// Notes which keys a commit changes, stored as the table stores them.
+    fn note_changed(&self, version: u64, keys: &[ArrayRef]) {
+        let stored = self.primary_key.iter().zip(keys);
+        let stored = stored.map(|(at, key)| cast(key, self.schema.field(*at).data_type()));
+        match stored.collect::<Result<Vec<_>, _>>() {
+            Ok(keys) => self.changed_keys.note(version, &keys),
+            Err(_) => self.changed_keys.forget(version),
+        }
     }
 
     /// Makes the live form of rows that have come so far.
@@ -368,6 +429,7 @@ impl Table {
                         live.copy_keys(keys.columns(), old)?;
                     }
                 }
+                self.changed_keys.forget(before.version() + 1);
                 self.publish_live(&live, &before);
                 changes.live = Some(*live);
                 Ok(())
@@ -377,6 +439,7 @@ impl Table {
 
     /// Puts other rows in the place of all there are.
     pub(crate) fn rewrite(&self, chunks: Vec<RecordBatch>) -> Result<()> {
+        let _writing = self.lock_for_writing();
         let mut staged = self.stage()?;
         for chunk in &chunks {
             self.add_staged(&mut staged, &Records::plain(as_views(chunk, &self.schema)?))?;

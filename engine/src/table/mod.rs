@@ -10,15 +10,19 @@
 //! ```
 //!
 //! A table that changes in place has its rows in a live store instead, and its versions are that
-//! store's: `live.rs`.
+//! store's: `live.rs`. One that a query makes is kept current by its derivation: `derivation.rs`.
 
 mod build;
+mod changed_keys;
 mod copies;
+mod derivation;
 mod feeding;
 mod live;
 mod load;
+mod memory;
 mod newest;
 pub(crate) mod options;
+mod pins;
 mod readiness;
 mod records;
 mod snapshot;
@@ -29,16 +33,20 @@ mod versions;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock};
 
+use changed_keys::ChangedKeys;
+pub(crate) use derivation::Derivation;
 pub(crate) use live::ChangeOptions;
 use live::Changes;
 pub(crate) use load::{LoadContext, Needed, load_all};
+pub use memory::TableMemory;
 pub(crate) use options::TableOptions;
+pub(crate) use pins::Pins;
 pub(crate) use readiness::{LoadRun, TableEvents};
 pub use readiness::{TableProgress, TableState, TableWatch};
 pub use snapshot::TableSnapshot;
@@ -81,8 +89,16 @@ pub struct Table {
     options: TableOptions,
     snapshot: RwLock<Arc<TableSnapshot>>,
     readiness: Readiness,
+    /// Held over a statement that reads rows and changes them by what it read.
+    writing: ReentrantMutex<()>,
     /// Held by the thread that changes rows.
     changes: Mutex<Changes>,
+    /// The keys that the last commits changed, where another table asks for them.
+    changed_keys: ChangedKeys,
+    /// Where its rows follow from a query.
+    derivation: Option<Arc<dyn Derivation>>,
+    /// Whether it is no longer the table of its name.
+    is_retired: AtomicBool,
     /// Where its rows are versions of their keys.
     versions: Option<TableVersions>,
     rows_too_old: AtomicU64,
@@ -131,7 +147,11 @@ impl Table {
             origin,
             options: TableOptions::default(),
             readiness: Readiness::new(state, Arc::default()),
+            writing: ReentrantMutex::default(),
             changes: Mutex::default(),
+            changed_keys: ChangedKeys::default(),
+            derivation: None,
+            is_retired: AtomicBool::new(false),
             versions: None,
             rows_too_old: AtomicU64::new(0),
         })
@@ -226,21 +246,37 @@ impl Table {
 
     /// Returns the current version, in O(1). It stays as it is while the table moves on.
     ///
+    /// A table made by a query over other tables is first brought to their current versions.
+    ///
     /// # Errors
-    /// Fails where the table's source has not been loaded: run a query or prepare one first.
+    /// Fails where the table's source has not been loaded: run a query or prepare one first; and
+    /// where its query fails.
     pub fn snapshot(&self) -> Result<Arc<TableSnapshot>> {
+        match &self.derivation {
+            Some(derivation) => self.derived(derivation.as_ref()),
+            None => self.published(),
+        }
+    }
+
+    /// Returns the version that was published last.
+    fn published(&self) -> Result<Arc<TableSnapshot>> {
         self.readiness.check_readable(&self.name)?;
         Ok(Arc::clone(&self.snapshot.read()))
     }
 
-    /// Returns the current version as a query sees it that names the table: of a versioned table
-    /// the newest row of each key.
-    pub(crate) fn current(&self) -> Result<Arc<TableSnapshot>> {
-        let snapshot = self.snapshot()?;
+    /// Returns what of a version a query sees that names the table: of a versioned table the newest
+    /// row of each key.
+    pub(crate) fn current_of(&self, snapshot: Arc<TableSnapshot>) -> Result<Arc<TableSnapshot>> {
         match &self.versions {
             Some(versions) => snapshot.newest(&self.primary_key, versions.column, &self.name),
             None => Ok(snapshot),
         }
+    }
+
+    /// Keeps other writers from the table until the guard is dropped; the thread that holds it may
+    /// change rows.
+    pub(crate) fn lock_for_writing(&self) -> ReentrantMutexGuard<'_, ()> {
+        self.writing.lock()
     }
 
     /// Returns how many stream rows were older than the history that `retention` promises, so that
@@ -285,19 +321,25 @@ impl Table {
     /// Fails where the columns differ, the table would have more than 2^32 - 2 rows, or it would
     /// hold more memory than `memory.max` allows.
     pub fn append(&self, batch: &RecordBatch) -> Result<()> {
+        self.check_underived()?;
         let batch = as_views(batch, &self.schema)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let _writing = self.lock_for_writing();
         let changes = self.changes.lock();
         if changes.is_upsert() {
             drop(changes);
             return self.upsert(&batch);
         }
-        let held = self.snapshot.read().memory_bytes();
-        self.check_memory(&changes.options, held, &batch)?;
+        if changes.options.has_limit() {
+            let held = self.snapshot.read().memory_bytes();
+            self.check_memory(&changes.options, held, &batch)?;
+        }
         let mut current = self.snapshot.write();
-        *current = Arc::new(current.with_appended(batch, &self.name)?);
+        let fresh = current.with_appended(batch, &self.name)?;
+        self.changed_keys.forget(fresh.version());
+        *current = Arc::new(fresh);
         drop(current);
         self.readiness.events.wake();
         Ok(())
@@ -314,12 +356,9 @@ impl Table {
 
     fn replace(&self, chunks: Vec<RecordBatch>, ended: Vec<u32>) -> Result<()> {
         let mut current = self.snapshot.write();
-        let next = TableSnapshot::try_new(
-            Arc::clone(&self.schema),
-            chunks,
-            current.version() + 1,
-            &self.name,
-        )?;
+        let version = current.version() + 1;
+        let next = TableSnapshot::try_new(Arc::clone(&self.schema), chunks, version, &self.name)?;
+        self.changed_keys.forget(version);
         *current = Arc::new(next.with_ended(ended));
         Ok(())
     }

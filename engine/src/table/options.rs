@@ -32,6 +32,7 @@ pub(crate) const TABLE_OPTIONS: &[&str] = &[
     "memory.max",
     "versioned",
     "retention",
+    "refresh",
 ];
 
 /// Those of them that say how a table changes and what its versions are, which are taken elsewhere.

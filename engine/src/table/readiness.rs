@@ -345,6 +345,16 @@ impl Readiness {
         is_stale
     }
 
+    /// Says how a table is that no load keeps current; returns whether that is news.
+    pub(super) fn set_state(&self, state: TableState) -> bool {
+        let mut inner = self.inner.lock();
+        if let TableState::Failed(message) | TableState::Stale(message) = &state {
+            inner.run.last_error = Some(message.clone());
+        }
+        let before = std::mem::replace(&mut inner.state, state);
+        before != inner.state
+    }
+
     /// Runs something for a load that has not been given up.
     pub(super) fn during<T>(&self, load: u64, work: impl FnOnce() -> T) -> Option<T> {
         let inner = self.inner.lock();

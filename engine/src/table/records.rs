@@ -72,6 +72,12 @@ impl Records {
         })
     }
 
+    /// Says whether one of them takes all rows away.
+    pub(super) fn has_truncation(&self) -> bool {
+        let mut codes = self.changes.iter().flat_map(|changes| changes.values().iter());
+        codes.any(|code| *code == Change::Truncate as i8)
+    }
+
     /// Returns the rows after the last one that takes all away, and whether there is such a one.
     fn after_truncation(&self) -> (bool, Self) {
         let codes = self.changes.iter().flat_map(|changes| changes.values().iter());

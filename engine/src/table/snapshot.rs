@@ -294,18 +294,27 @@ impl TableSnapshot {
         }
     }
 
-    /// Returns the bytes held: columns, indexes, and columns interleaved for queries that now run or
-    /// are prepared.
-    pub fn memory_bytes(&self) -> usize {
-        let columns = match (&self.live, self.rows.get(), self.chunks.get()) {
-            (Some(live), ..) => live.snapshot.memory().total_bytes(),
-            (None, Some(Ok(rows)), _) => rows.get_array_memory_size(),
-            (None, _, Some(Ok(chunks))) => chunks.iter().map(RecordBatch::get_array_memory_size).sum(),
-            _ => 0,
-        };
-        let newest = self.newest.get().and_then(|newest| newest.as_ref().ok());
-        let newest = newest.map_or(0, |newest| newest.memory_bytes());
-        columns + self.built_bytes() + self.copies.heap_bytes() + newest
+    /// Returns the pieces that there are, unless none were made.
+    pub(super) fn chunks_built(&self) -> &[RecordBatch] {
+        match self.chunks.get() {
+            Some(Ok(chunks)) => chunks,
+            _ => &[],
+        }
+    }
+
+    /// Returns all rows as one batch, where that was made.
+    pub(super) fn rows_built(&self) -> Option<&RecordBatch> {
+        self.rows.get()?.as_ref().ok()
+    }
+
+    /// Returns the version of the newest rows, where that was made.
+    pub(super) fn newest_built(&self) -> Option<&Arc<Self>> {
+        self.newest.get()?.as_ref().ok()
+    }
+
+    /// Returns the bytes of columns copied row by row for queries that now run or are prepared.
+    pub(super) fn copied_bytes(&self) -> usize {
+        self.copies.heap_bytes()
     }
 
     /// Returns the bytes of indexes, the live store's included.
@@ -315,7 +324,7 @@ impl TableSnapshot {
     }
 
     /// Returns the bytes of the indexes that were built over this version.
-    fn built_bytes(&self) -> usize {
+    pub(super) fn built_bytes(&self) -> usize {
         let indexes = self.indexes.lock();
         let built = indexes
             .values()

@@ -3,10 +3,13 @@
 
 mod as_of_joins;
 mod as_of_misses;
+mod atomic_changes;
 mod changelogs;
+mod consistent_reads;
 mod datafusion_oracle;
 mod decimals;
 mod dependencies;
+mod derived_tables;
 mod following;
 mod join_cases;
 mod key_values;
@@ -24,6 +27,8 @@ mod readiness;
 mod scripts;
 mod seed;
 mod sessions;
+mod stream_tables;
+mod table_memory;
 mod tidy;
 mod trial_source;
 mod waiting;

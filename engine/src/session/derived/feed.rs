@@ -1,0 +1,308 @@
+//! Tables made from a stream that goes on: a pipeline on a thread of its own changes them.
+//!
+//! ```text
+//!   feed ─▶ chunk ─▶ filters, projections, lookups ─▶ the last row of each key
+//!                                               └──▶ groups.rs ─▶ HAVING, projections ─▶ a row a group
+//! ```
+//!
+//! Each chunk is one commit. The table is ready once the feed has given what the stream held when
+//! the pipeline began; what fails before that leaves it failed, what fails later stale.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use fletching_planner::SqlError;
+
+use super::by_key::without;
+use super::groups::Groups;
+use super::shape::{group_key, is_stream, with_input};
+use crate::connector::{Feed, Polled};
+use crate::error::{Error, Result};
+use crate::exec::InputExec;
+use crate::prepared::Chain;
+use crate::session::{Session, named, output_schema, tables_of};
+use crate::table::{Derivation, Pins, Table, TableSnapshot, TableState};
+
+/// How long a pipeline waits for records before it looks whether its table is still there.
+const POLL_WAIT: Duration = Duration::from_millis(50);
+
+/// What a pipeline does with a chunk.
+pub(super) enum Stage {
+    /// Computes rows, each of which takes the place of the one with its key.
+    Rows(Chain, SchemaRef),
+    /// Adds them to groups, and puts those that have changed.
+    Groups(Box<Grouping>),
+}
+
+/// A query that groups.
+pub(super) struct Grouping {
+    before: Chain,
+    groups: Groups,
+    after: Chain,
+    output: SchemaRef,
+    /// For each column of the table's key, where it is in the groups' key.
+    order: Vec<usize>,
+}
+
+impl Stage {
+    /// Plans what a query over a stream that goes on does with its records.
+    ///
+    /// # Errors
+    /// Fails where its rows cannot be kept current record by record.
+    pub(super) fn plan(session: &Session, query: &LogicalPlan, key: &[String]) -> Result<Self> {
+        let Some(over_input) = with_input(query, &is_stream)? else {
+            return Err(unsupported(
+                "it reads more than one stream, or one more than once",
+            ));
+        };
+        let physical = session.physical_chain(&over_input)?;
+        let output = output_schema(query);
+        if let Some(chain) = Chain::of_plan(&physical)? {
+            if key.is_empty() {
+                return Err(unsupported(
+                    "without a PRIMARY KEY it would keep every record of a stream that goes on",
+                ));
+            }
+            return Ok(Self::Rows(chain, output));
+        }
+        let Some(aggregate) = aggregate_of(&physical) else {
+            return Err(unsupported(
+                "over a stream that goes on it may filter, compute, look up and group, and nothing else",
+            ));
+        };
+        Ok(Self::Groups(Box::new(Grouping::of(
+            query, &physical, &aggregate, key, output,
+        )?)))
+    }
+
+    /// Changes a table by a chunk of records, as one commit.
+    fn apply(&mut self, table: &Table, batch: RecordBatch) -> Result<()> {
+        match self {
+            Self::Rows(chain, output) => {
+                let rows = joined(&chain.run_alone(batch)?, output)?;
+                if rows.num_rows() == 0 {
+                    return Ok(());
+                }
+                table.put(&rows)
+            }
+            Self::Groups(grouping) => grouping.apply(table, batch),
+        }
+    }
+}
+
+impl Grouping {
+    fn of(
+        query: &LogicalPlan,
+        physical: &Arc<dyn ExecutionPlan>,
+        aggregate: &AggregateExec,
+        key: &[String],
+        output: SchemaRef,
+    ) -> Result<Self> {
+        let Some(group_key) = group_key(query) else {
+            return Err(unsupported(
+                "it must give every column that it groups by, as it is",
+            ));
+        };
+        let order = key
+            .iter()
+            .map(|name| group_key.iter().position(|own| own == name));
+        let order = order.collect::<Option<Vec<usize>>>();
+        let Some(order) = order.filter(|order| order.len() == group_key.len()) else {
+            return Err(unsupported(&format!(
+                "its PRIMARY KEY must be what it groups by: ({})",
+                group_key.join(", ")
+            )));
+        };
+        let groups = Groups::try_new(aggregate)?;
+        let input = InputExec::try_new(&aggregate.schema(), None)?;
+        let input: Arc<dyn ExecutionPlan> = Arc::new(input);
+        let after = Arc::clone(physical).transform_down(|plan| {
+            Ok(if plan.downcast_ref::<AggregateExec>().is_some() {
+                Transformed::new(Arc::clone(&input), true, TreeNodeRecursion::Jump)
+            } else {
+                Transformed::no(plan)
+            })
+        })?;
+        let (Some(before), Some(after)) = (Chain::of_plan(aggregate.input())?, Chain::of_plan(&after.data)?)
+        else {
+            return Err(unsupported(
+                "around GROUP BY it may filter, compute and look up, and nothing else",
+            ));
+        };
+        Ok(Self {
+            before,
+            groups,
+            after,
+            output,
+            order,
+        })
+    }
+
+    fn apply(&mut self, table: &Table, batch: RecordBatch) -> Result<()> {
+        let batches = self.before.run_alone(batch)?;
+        let Some(first) = batches.first() else {
+            return Ok(());
+        };
+        let batch = concat_batches(first.schema_ref(), &batches)?;
+        let changed = self.groups.add(&batch)?;
+        let keys: Vec<ArrayRef> = changed.columns()[..self.groups.key_width()].to_vec();
+        let rows = joined(&self.after.run_alone(changed)?, &self.output)?;
+        let keys: Vec<ArrayRef> = self.order.iter().map(|at| Arc::clone(&keys[*at])).collect();
+        // Groups that HAVING keeps no longer.
+        let gone = without(&keys, &rows, table.primary_key())?;
+        table.exchange(&gone, &rows)
+    }
+}
+
+/// Finds the one aggregation of a plan, as it is over all records.
+fn aggregate_of(plan: &Arc<dyn ExecutionPlan>) -> Option<AggregateExec> {
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        let is_whole = *aggregate.mode() == AggregateMode::Single;
+        let groups = aggregate.group_expr();
+        let fits =
+            is_whole && groups.is_single() && !groups.is_empty() && aggregate.limit_options().is_none();
+        return fits.then(|| aggregate.clone());
+    }
+    match plan.children().as_slice() {
+        [child] => aggregate_of(child),
+        _ => None,
+    }
+}
+
+fn joined(batches: &[RecordBatch], output: &SchemaRef) -> Result<RecordBatch> {
+    match batches {
+        [one] => named(one, output),
+        batches => {
+            let batches = batches.iter().map(|batch| named(batch, output));
+            Ok(concat_batches(output, &batches.collect::<Result<Vec<_>>>()?)?)
+        }
+    }
+}
+
+fn unsupported(message: &str) -> Error {
+    let error = SqlError::unsupported(format!(
+        "the table cannot be kept current from its stream: {message}"
+    ));
+    Error::Sql(error.hint(
+        "a table holds the last row of each PRIMARY KEY, or a row for each group; say refresh = 'once' to \
+         fill it with what the stream holds now",
+    ))
+}
+
+/// A pipeline as its table sees it.
+pub(super) struct Pipeline {
+    inputs: Vec<Arc<Table>>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("inputs", &self.inputs)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    pub(super) fn new(query: &LogicalPlan) -> Result<Self> {
+        Ok(Self {
+            inputs: tables_of(query)?,
+            is_stopped: Arc::default(),
+        })
+    }
+
+    /// Returns what it is stopped by.
+    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stopped)
+    }
+}
+
+impl Derivation for Pipeline {
+    fn inputs(&self) -> &[Arc<Table>] {
+        &self.inputs
+    }
+
+    fn is_pushed(&self) -> bool {
+        true
+    }
+
+    fn follow(&self, table: &Table, _pins: &Pins) -> Result<Option<Arc<TableSnapshot>>> {
+        table.as_published().map(Some)
+    }
+
+    fn is_stale(&self) -> bool {
+        false
+    }
+
+    fn stop(&self) {
+        self.is_stopped.store(true, Relaxed);
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A pipeline at work.
+pub(super) struct Run {
+    pub(super) table: Weak<Table>,
+    pub(super) feed: Box<dyn Feed>,
+    pub(super) stage: Stage,
+    pub(super) is_stopped: Arc<AtomicBool>,
+}
+
+impl Run {
+    /// Starts the thread.
+    pub(super) fn start(mut self, name: &str) -> Result<()> {
+        let named = thread::Builder::new().name(format!("keep {name}"));
+        let started = named.spawn(move || {
+            let ended = catch_unwind(AssertUnwindSafe(|| self.consume()));
+            let ended = ended.unwrap_or_else(|_| Err(Error::internal("a pipeline panicked")));
+            if let (Err(error), Some(table)) = (ended, self.table.upgrade()) {
+                let message = error.to_string();
+                table.set_state(match table.state() {
+                    TableState::Ready => TableState::Stale(message),
+                    _ => TableState::Failed(message),
+                });
+            }
+        });
+        started.map(|_| ()).map_err(|error| Error::Resource {
+            message: format!("cannot start a thread to keep a table current: {error}"),
+        })
+    }
+
+    /// Takes chunks until the stream ends, or nobody has the table any more.
+    fn consume(&mut self) -> Result<()> {
+        while !self.is_stopped.load(Relaxed) {
+            let polled = self.feed.poll(POLL_WAIT)?;
+            let Some(table) = self.table.upgrade() else {
+                return Ok(());
+            };
+            let has_ended = matches!(polled, Polled::End);
+            if let Polled::Records(chunk) = polled {
+                self.stage.apply(&table, chunk.batch)?;
+                self.feed.committed(&[chunk.position])?;
+            }
+            if has_ended || self.feed.has_caught_up() {
+                table.set_state(TableState::Ready);
+            }
+            if has_ended {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

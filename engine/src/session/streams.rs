@@ -1,0 +1,52 @@
+//! Streams that the program itself fills.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::{Entry, Session, StreamEntry};
+use crate::connector::{MemoryStream, PushStream};
+use crate::error::{Error, Result};
+
+impl Session {
+    /// Creates a stream of batches that the program pushes or hands to a prepared query.
+    ///
+    /// # Errors
+    /// Fails where the name is taken.
+    pub fn create_stream(&self, name: &str, schema: SchemaRef) -> Result<()> {
+        self.register(name, Entry::memory_stream(schema), false)
+    }
+
+    /// Creates a stream that goes on: a table made from it is kept current as batches are pushed,
+    /// and any other query reads what was pushed so far. For an example see [`PushStream`].
+    ///
+    /// What is pushed stays in memory until [`PushStream::forget_read`].
+    ///
+    /// # Errors
+    /// Fails where the name is taken.
+    pub fn open_stream(&self, name: &str, schema: SchemaRef) -> Result<PushStream> {
+        let memory = Arc::new(MemoryStream::open(schema));
+        self.register(name, Entry::open_stream(&memory), false)?;
+        Ok(PushStream::new(memory))
+    }
+
+    /// Appends a batch to a stream that the program fills. Its columns are taken by name, in any
+    /// order, and cast where their types differ.
+    ///
+    /// # Errors
+    /// Fails where there is no such stream, or the batch has other columns.
+    pub fn push(&self, stream: &str, batch: RecordBatch) -> Result<()> {
+        let memory = match self.inner.registry.read().get(stream) {
+            Some(Entry::Stream(StreamEntry {
+                memory: Some(memory), ..
+            })) => Arc::clone(memory),
+            _ => {
+                return Err(Error::Batch {
+                    message: format!("there is no stream '{stream}' that takes batches"),
+                });
+            }
+        };
+        memory.push(&batch)
+    }
+}
