@@ -24,6 +24,10 @@ use std::sync::Arc;
 use fletching::Result;
 use fletching::connector::{Connector, OptionSpec, Options, RelationSpec, Sink, Source};
 
+#[cfg(feature = "kafka")]
+pub(crate) use columns::{batch_of, find as find_column};
+#[cfg(feature = "kafka")]
+pub(crate) use dead_letters::{DeadLetterShare, DeadLetters, letter};
 use format::{Format, built, format_option, guess, unknown_format};
 use paths::{SourceFile, resolve};
 use sink::{FileSink, SinkKind};
