@@ -145,4 +145,14 @@ pub trait EpochWriter: Send {
     /// # Errors
     /// Fails where it cannot be shown; it may be asked again.
     fn commit(&mut self, epoch: u64) -> Result<SinkSummary>;
+
+    /// Returns the last epoch that is shown, where the sink itself knows that better than a
+    /// checkpoint: one whose output cannot stay prepared when its writer ends. The engine then goes
+    /// on from the checkpoint of this epoch, and not from a later one.
+    ///
+    /// # Errors
+    /// Fails where the sink cannot be asked.
+    fn published(&mut self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 }
