@@ -25,7 +25,7 @@ use fletching::Result;
 use fletching::connector::{Connector, OptionSpec, Options, RelationSpec, Sink, Source};
 
 #[cfg(feature = "kafka")]
-pub(crate) use columns::{batch_of, find as find_column};
+pub(crate) use columns::{batch_of, exact_decimals, find as find_column, may_round, viewed};
 #[cfg(feature = "kafka")]
 pub(crate) use dead_letters::{DeadLetterShare, DeadLetters, letter};
 use format::{Format, built, format_option, guess, unknown_format};

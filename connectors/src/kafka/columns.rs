@@ -186,7 +186,12 @@ impl Columns {
 /// the metadata asked for.
 fn schema(spec: &RelationSpec, format: &dyn MessageFormat) -> Result<SchemaRef> {
     let asked = names(&spec.options, "metadata");
-    let mut fields: Vec<Arc<Field>> = match (&spec.schema, format.columns()) {
+    let found = if spec.schema.is_none() {
+        format.columns()?
+    } else {
+        None
+    };
+    let mut fields: Vec<Arc<Field>> = match (&spec.schema, found) {
         (Some(declared), _) => declared.fields().iter().cloned().collect(),
         (None, Some(found)) => found.iter().cloned().collect(),
         (None, None) => {

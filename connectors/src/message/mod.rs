@@ -8,11 +8,20 @@
 //! A decoder works on many messages at once, straight into columns. A message that does not decode
 //! is named in `bad`, and its row is NULL in every column.
 
+mod avro;
+mod avro_write;
 mod csv;
+mod fit;
 mod json;
 mod key;
 mod payloads;
+mod protobuf;
+mod protobuf_schema;
+mod protobuf_write;
 mod raw;
+mod registry;
+mod schema_text;
+mod wire;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -52,8 +61,11 @@ impl BadMessage {
 /// How messages are written.
 pub(crate) trait MessageFormat: Debug + Send + Sync {
     /// Returns the columns, where the format's own schema tells them.
-    fn columns(&self) -> Option<Fields> {
-        None
+    ///
+    /// # Errors
+    /// Fails where there is a schema and it cannot be had.
+    fn columns(&self) -> Result<Option<Fields>> {
+        Ok(None)
     }
 
     /// Makes a decoder for some of `fields`, by position in them.
@@ -88,7 +100,7 @@ pub(crate) trait MessageEncoder: Send {
 }
 
 /// The words of the option `format`.
-pub(crate) const FORMATS: &[&str] = &["json", "csv", "raw"];
+pub(crate) const FORMATS: &[&str] = &["json", "csv", "raw", "avro", "protobuf"];
 
 /// Reads the format of values and its options. `topic` names the subject in a registry.
 ///
@@ -99,6 +111,8 @@ pub(crate) fn value_format(options: &Options, topic: &str) -> Result<Arc<dyn Mes
     Ok(match options.choice("format", FORMATS)? {
         Some(1) => Arc::new(csv::CsvMessages::from_options(options)?),
         Some(2) => Arc::new(raw::RawMessages),
+        Some(3) => Arc::new(avro::AvroMessages::from_options(options, topic)?),
+        Some(4) => Arc::new(protobuf::ProtobufMessages::from_options(options, topic)?),
         _ => Arc::new(json::JsonMessages),
     })
 }

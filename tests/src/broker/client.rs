@@ -255,6 +255,8 @@ impl Topic {
     pub fn committed(&self, group: &str) -> Vec<i64> {
         let consumer: BaseConsumer = config(&self.servers)
             .set("group.id", group)
+            // Those of a transaction that is still open are then not waited for.
+            .set("isolation.level", "read_uncommitted")
             .create()
             .expect("a consumer");
         let mut list = TopicPartitionList::new();

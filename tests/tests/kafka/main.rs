@@ -2,8 +2,10 @@
 
 mod bad_records;
 mod broker_away;
+mod evolution;
 mod feeds;
 mod formats;
+mod registry;
 mod scans;
 mod sinks;
 mod sql;
