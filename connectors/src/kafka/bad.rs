@@ -141,7 +141,6 @@ impl Desk {
     }
 
     fn check_rate(&mut self, last: Option<&BadRecord>, gathered: &Gathered) -> Result<()> {
-        #[expect(clippy::cast_precision_loss, reason = "a share of some thousands")]
         let is_past = self.bad as f64 > self.seen as f64 * self.options.rate_max;
         if let (true, true, Some(record)) = (self.seen >= WINDOW_MIN, is_past, last) {
             let message = format!(

@@ -118,12 +118,11 @@ impl MessageDecoder for ProtobufDecoder {
                 is_bad = true;
             }
             for ((field, column), slot) in self.fields.iter().zip(&mut columns).zip(&slots) {
-                let pushed = if is_bad {
-                    column.push_null()
-                } else {
-                    column.push(field, *slot)
-                };
-                if let Err(why) = pushed {
+                if is_bad {
+                    column.push_null();
+                    continue;
+                }
+                if let Err(why) = column.push(field, *slot) {
                     bad.push(BadMessage {
                         column: Some(field.column.name().clone()),
                         ..BadMessage::new(row, why)
@@ -169,8 +168,7 @@ impl Column {
         }
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it stands beside push, which may fail")]
-    fn push_null(&mut self) -> Result<(), String> {
+    fn push_null(&mut self) {
         match self {
             Self::I32(builder) => builder.append_null(),
             Self::I64(builder) => builder.append_null(),
@@ -183,19 +181,21 @@ impl Column {
             Self::Bytes(builder) => builder.append_null(),
             Self::Time(builder) => builder.append_null(),
         }
-        Ok(())
     }
 
     /// Adds a value; where it cannot be read a NULL, and says why.
     fn push(&mut self, field: &ProtoField, value: Option<Wire<'_>>) -> Result<(), String> {
         let value = match (value, field.is_nullable) {
             (Some(value), _) => value,
-            (None, true) => return self.push_null(),
+            (None, true) => {
+                self.push_null();
+                return Ok(());
+            }
             (None, false) => zero(&field.kind),
         };
         let read = self.push_wire(&field.kind, value);
         if read.is_err() {
-            self.push_null()?;
+            self.push_null();
         }
         read
     }
