@@ -45,8 +45,8 @@ pub(super) struct Puller {
     is_bounded: bool,
     rows: usize,
     bytes: usize,
-    /// When the cluster last gave a sign of life.
-    heard_at: Instant,
+    /// How long was waited since the cluster last gave a sign of life.
+    silent: Duration,
 }
 
 /// Makes a consumer that commits nothing by itself and tells when it is at a partition's end.
@@ -87,7 +87,7 @@ impl Puller {
             is_bounded,
             rows: 0,
             bytes: 0,
-            heard_at: Instant::now(),
+            silent: Duration::ZERO,
         };
         puller.assign(parts)?;
         Ok(puller)
@@ -109,7 +109,6 @@ impl Puller {
         }
         self.consumer
             .incremental_assign(&list)
-            .or_else(|_| self.consumer.assign(&list))
             .map_err(|error| self.failed(&error))
     }
 
@@ -128,9 +127,12 @@ impl Puller {
                 _ => Duration::ZERO,
             };
             let problem = match self.consumer.poll(wait) {
-                None => break,
+                None => {
+                    self.silent += wait;
+                    break;
+                }
                 Some(Ok(message)) => {
-                    self.heard_at = Instant::now();
+                    self.silent = Duration::ZERO;
                     let Some(lane) = self.lanes.get_mut(&message.partition()) else {
                         continue;
                     };
@@ -146,7 +148,7 @@ impl Puller {
                     continue;
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.heard_at = Instant::now();
+                    self.silent = Duration::ZERO;
                     if let Some(lane) = self.lanes.get_mut(&partition) {
                         lane.is_read = true;
                     }
@@ -160,7 +162,7 @@ impl Puller {
             // The client tries again by itself, with backoff; what it says meanwhile is kept.
             self.heard.lock().last.get_or_insert_with(|| problem.to_string());
         }
-        if self.is_bounded && !self.is_read() && self.heard_at.elapsed() > self.cluster.timeout {
+        if self.is_bounded && !self.is_read() && self.silent > self.cluster.timeout {
             let code = RDKafkaErrorCode::OperationTimedOut;
             return Err(self.failed(&KafkaError::MessageConsumption(code)));
         }

@@ -15,6 +15,10 @@ use super::writer::{SteadyWriter, TransactionWriter};
 use crate::message::{KeyFormat, MessageFormat, value_format};
 use crate::spelling::type_name;
 
+/// How long the one transaction of an output that ends may last: as long as brokers allow unless
+/// they are told otherwise.
+const LONG_TRANSACTION: (&str, &str) = ("transaction.timeout.ms", "900000");
+
 /// What is promised of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delivery {
@@ -133,9 +137,8 @@ impl TopicSink {
         })
     }
 
-    /// Opens the way out for batches of these columns; `transaction` is the name that fences an
-    /// older writer.
-    fn outlet(&self, schema: &SchemaRef, transaction: Option<&str>) -> Result<Outlet> {
+    /// Opens the way out for batches of these columns; `more` is what the producer is told besides.
+    fn outlet(&self, schema: &SchemaRef, more: &[(&str, &str)]) -> Result<Outlet> {
         let places = self.places(schema)?;
         let part = |columns: &[usize]| -> SchemaRef {
             let fields = columns.iter().map(|at| {
@@ -149,10 +152,7 @@ impl TopicSink {
             true => None,
             false => Some(places.key_format.messages().encoder(&part(&places.key))?),
         };
-        let mut told = self.producer.clone();
-        if let Some(name) = transaction {
-            told.push(("transactional.id", name));
-        }
+        let told: Vec<(&str, &str)> = self.producer.iter().chain(more).copied().collect();
         Outlet::open(&self.cluster, &self.topic, &told, (places, keys, values))
     }
 }
@@ -181,18 +181,19 @@ impl Sink for TopicSink {
     fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SinkWriter>> {
         if self.delivery == Some(Delivery::ExactlyOnce) {
             let name = format!("fletching-{}-{}", self.name, unique());
-            let outlet = self.outlet(schema, Some(&name))?;
+            let told = [("transactional.id", name.as_str()), LONG_TRANSACTION];
+            let outlet = self.outlet(schema, &told)?;
             return Ok(Box::new(TransactionWriter::begin(outlet)?));
         }
-        Ok(Box::new(SteadyWriter::new(self.outlet(schema, None)?)))
+        Ok(Box::new(SteadyWriter::new(self.outlet(schema, &[])?)))
     }
 
     fn epochs(&self, schema: &SchemaRef, consumer: &str) -> Result<Box<dyn EpochWriter>> {
         if self.delivery == Some(Delivery::AtLeastOnce) {
-            return Ok(Box::new(SteadyEpochs::new(self.outlet(schema, None)?)));
+            return Ok(Box::new(SteadyEpochs::new(self.outlet(schema, &[])?)));
         }
         let name = format!("fletching-{consumer}-{}", self.name);
-        let outlet = self.outlet(schema, Some(&name))?;
+        let outlet = self.outlet(schema, &[("transactional.id", &name)])?;
         Ok(Box::new(TransactionEpochs::open(outlet, consumer)?))
     }
 }
