@@ -1,4 +1,5 @@
 //! Tests with a real Apache Kafka broker, which they share.
+#![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
 
 mod bad_records;
 mod broker_away;
