@@ -5,7 +5,7 @@
 //!                      ▲                  │
 //!                      └──committed()─────┤ an epoch: what was polled, computed and written as one
 //!                                         ▼
-//!  Sink ──epochs()──▶ EpochWriter ──write()* ─▶ prepare() ─▶ (checkpoint) ─▶ commit()
+//!  Sink ──epochs()──▶ EpochWriter ─restore()─▶ write()* ─▶ prepare() ─▶ (checkpoint) ─▶ commit()
 //! ```
 //!
 //! A feed is polled by one thread and may block there for as long as it is told to wait, no longer.
@@ -126,6 +126,29 @@ pub trait Feed: Send {
 
 /// A sink that publishes epoch after epoch, each whole or not at all.
 pub trait EpochWriter: Send {
+    /// Returns the positions shown with the records of the epoch shown last, of a sink that
+    /// publishes them together and cannot show after a crash what it had prepared, as a
+    /// transaction. They go before those of a checkpoint.
+    ///
+    /// # Errors
+    /// Fails where they cannot be read.
+    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
+        Ok(None)
+    }
+
+    /// Is told before anything is written which epoch was committed last; none yet is 0. An epoch
+    /// that was prepared and not shown is shown now. What was published beyond it, by a run whose
+    /// checkpoint is lost, is taken back where that can be: its records come again.
+    ///
+    /// # Errors
+    /// Fails where it cannot be shown, or the place holds what is not this pipeline's.
+    fn restore(&mut self, epoch: u64) -> Result<()> {
+        if epoch > 0 {
+            self.commit(epoch)?;
+        }
+        Ok(())
+    }
+
     /// Adds a batch to the epoch in the making.
     ///
     /// # Errors
@@ -145,14 +168,4 @@ pub trait EpochWriter: Send {
     /// # Errors
     /// Fails where it cannot be shown; it may be asked again.
     fn commit(&mut self, epoch: u64) -> Result<SinkSummary>;
-
-    /// Returns the last epoch that is shown, where the sink itself knows that better than a
-    /// checkpoint: one whose output cannot stay prepared when its writer ends. The engine then goes
-    /// on from the checkpoint of this epoch, and not from a later one.
-    ///
-    /// # Errors
-    /// Fails where the sink cannot be asked.
-    fn published(&mut self) -> Result<Option<u64>> {
-        Ok(None)
-    }
 }

@@ -38,21 +38,20 @@ fn an_epoch_is_shown_with_its_offsets_when_it_is_committed() {
     let (input, output) = (broker.topic("in", 2), broker.topic("epochs", 1));
     let consumer = format!("pipeline-{}", output.name);
     let mut writer = open(broker, &output, &consumer);
-    assert_eq!(writer.published().unwrap(), None);
+    assert_eq!(writer.positions().unwrap(), None);
     writer.write(&batch(&[1, 2])).unwrap();
     let file = Position {
         partition: "data/a.csv".into(),
         place: "17".into(),
     };
-    writer
-        .prepare(1, &[at(&input, 0, 5), at(&input, 1, 7), file])
-        .unwrap();
+    let positions = [file.clone(), at(&input, 0, 5), at(&input, 1, 7)];
+    writer.prepare(1, &positions).unwrap();
     assert!(seen(&output).is_empty());
     assert_eq!(input.committed(&consumer), [-1, -1]);
     assert_eq!(writer.commit(1).unwrap().rows, 2);
     assert_eq!(seen(&output), ["{\"id\":1}", "{\"id\":2}"]);
     assert_eq!(input.committed(&consumer), [5, 7]);
-    assert_eq!(writer.published().unwrap(), Some(1));
+    assert_eq!(writer.positions().unwrap().unwrap(), positions);
     // Showing it again does no harm, and an epoch may be empty.
     writer.commit(1).unwrap();
     writer.prepare(2, &[at(&input, 0, 6)]).unwrap();
@@ -68,20 +67,23 @@ fn what_was_prepared_and_not_committed_is_taken_back_and_the_next_writer_knows()
     let consumer = format!("pipeline-{}", output.name);
     let mut first = open(broker, &output, &consumer);
     first.write(&batch(&[1])).unwrap();
-    first.prepare(1, &[]).unwrap();
+    let input = broker.topic("recovery-in", 1);
+    first.prepare(1, &[at(&input, 0, 1)]).unwrap();
     first.commit(1).unwrap();
     first.write(&batch(&[2])).unwrap();
-    first.prepare(2, &[]).unwrap();
+    first.prepare(2, &[at(&input, 0, 2)]).unwrap();
     // The writer is gone between the two steps: as a crash would leave it.
     std::mem::forget(first);
     let mut second = open(broker, &output, &consumer);
-    assert_eq!(second.published().unwrap(), Some(1));
+    assert_eq!(second.positions().unwrap().unwrap(), [at(&input, 0, 1)]);
+    second.restore(2).unwrap();
     second.commit(1).unwrap();
     let error = second.commit(2).unwrap_err().to_string();
     assert!(error.contains("epoch 2 was taken back"), "{error}");
     second.write(&batch(&[2])).unwrap();
-    second.prepare(2, &[]).unwrap();
+    second.prepare(2, &[at(&input, 0, 2)]).unwrap();
     second.commit(2).unwrap();
+    assert_eq!(input.committed(&consumer), [2]);
     assert_eq!(seen(&output), ["{\"id\":1}", "{\"id\":2}"]);
 }
 
