@@ -3,6 +3,7 @@
 //! ```text
 //!  connector = 'file'      source, sink   Parquet, CSV, JSON lines, Arrow IPC
 //!  connector = 'datagen'   source         generated rows, the same for the same seed
+//!  connector = 'kafka'     source, sink   JSON, CSV, raw, Avro, Protobuf records of topics
 //!  connector = 'stdout'    sink           a table, CSV or JSON on the terminal
 //! ```
 //!
@@ -38,6 +39,10 @@ mod datagen;
 #[cfg(any(feature = "datagen", feature = "csv", feature = "json"))]
 mod decimal;
 mod file;
+#[cfg(feature = "kafka")]
+mod kafka;
+#[cfg(feature = "kafka")]
+mod message;
 mod spelling;
 mod stdout;
 
@@ -48,6 +53,8 @@ use fletching::connector::Connector;
 #[cfg(feature = "datagen")]
 pub use datagen::DatagenConnector;
 pub use file::FileConnector;
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaConnector;
 pub use stdout::StdoutConnector;
 
 /// Returns every connector of this build.
@@ -61,6 +68,8 @@ pub fn all() -> Vec<Arc<dyn Connector>> {
         Arc::new(FileConnector),
         #[cfg(feature = "datagen")]
         Arc::new(DatagenConnector),
+        #[cfg(feature = "kafka")]
+        Arc::new(KafkaConnector),
         Arc::new(StdoutConnector),
     ]
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  tests/slt/**.slt   what SQL means here, as scripts
 //!  src/slt/           the runner of such scripts: ours, and other engines' suites as they are
+//!  src/broker/        a real Apache Kafka broker, for tests/kafka/ and whoever else needs one
 //!  tests/all/         oracles, properties, the order of dependencies, tidiness
 //! ```
 //!
@@ -12,4 +13,5 @@
 //! cargo run -p fletching-tests --bin slt -- tests/slt
 //! ```
 
+pub mod broker;
 pub mod slt;

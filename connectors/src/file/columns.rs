@@ -214,7 +214,7 @@ fn lost_row(column: &ArrayRef, cast: &ArrayRef, target: &DataType) -> Option<usi
 }
 
 /// Says whether a cast between two types drops digits in silence where Arrow does it.
-fn may_round(from: &DataType, to: &DataType) -> bool {
+pub(crate) fn may_round(from: &DataType, to: &DataType) -> bool {
     let is_decimal = |data_type: &DataType| data_type.is_decimal();
     (from.is_floating() && to.is_integer())
         || (is_decimal(from) && (is_decimal(to) || to.is_integer()))
@@ -225,7 +225,7 @@ fn may_round(from: &DataType, to: &DataType) -> bool {
 }
 
 /// Casts text to a decimal exactly; `None` where this is another kind of cast.
-fn exact_decimals(column: &ArrayRef, target: &DataType) -> Option<ArrayRef> {
+pub(crate) fn exact_decimals(column: &ArrayRef, target: &DataType) -> Option<ArrayRef> {
     #[cfg(any(feature = "csv", feature = "json"))]
     if target.is_decimal() {
         let text = match column.data_type() {

@@ -81,7 +81,7 @@ impl DeadLetterShare {
 }
 
 /// Makes the object for one record. Bytes that are no text are written in hexadecimal.
-fn letter(place: &RecordPlace, reason: &str, raw: &[u8]) -> Value {
+pub(crate) fn letter(place: &RecordPlace, reason: &str, raw: &[u8]) -> Value {
     let mut object = Map::new();
     object.insert("origin".into(), place.origin.clone().into());
     object.insert("line".into(), place.line.into());

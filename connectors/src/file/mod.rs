@@ -31,6 +31,10 @@ use fletching::connector::{Connector, OptionSpec, Options, RelationSpec, Sink, S
 use arrow::datatypes::SchemaRef;
 
 use changes::{CHANGE_OPTIONS, ChangeRules, ChangesLayout, Telling};
+#[cfg(feature = "kafka")]
+pub(crate) use columns::{batch_of, exact_decimals, find as find_column, may_round, viewed};
+#[cfg(feature = "kafka")]
+pub(crate) use dead_letters::{DeadLetterShare, DeadLetters, letter};
 use follow::{FOLLOW_OPTIONS, FollowedSource, is_followed};
 use format::{Format, built, format_option, guess, unknown_format};
 use paths::{SourceFile, resolve};

@@ -163,10 +163,15 @@ pub(super) fn finish(
     )
 }
 
+/// Says in words what is wrong with a cell.
+pub(crate) fn cell_reason(field: &Field, cell: &BadCell) -> String {
+    let (expected, found) = (type_name(field.data_type()), shown(&cell.found));
+    format!("expected {expected}, found {found}{}", cell.reason)
+}
+
 /// Says what is wrong with a cell.
 pub(super) fn cell_row(field: &Field, cell: BadCell) -> BadRow {
-    let (expected, found) = (type_name(field.data_type()), shown(&cell.found));
-    let message = format!("expected {expected}, found {found}{}", cell.reason);
+    let message = cell_reason(field, &cell);
     let hint = Some("declare the column as VARCHAR");
     BadRow {
         column: Some(field.name().clone()),

@@ -133,7 +133,7 @@ impl TextBuffer {
 
 /// A record's place in a batch's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// First byte.
     pub(super) start: usize,
     /// Past the last byte, without the line's end.

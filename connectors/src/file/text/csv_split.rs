@@ -11,7 +11,7 @@ use super::values::Cells;
 
 /// A cell's place in a batch's data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     start: u32,
     end: u32,
     quoted: bool,
@@ -21,14 +21,14 @@ pub(super) struct Cell {
 
 /// What is wrong with a record as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Unclosed,
     AfterQuote,
 }
 
 /// What [`CsvSplitter::split`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A record; the next begins at `next`, `lines` lines further on.
     Record {
         span: Span,
@@ -44,7 +44,7 @@ pub(super) enum Step {
 }
 
 /// Cuts records and keeps the cells of the columns that are wanted.
-pub(super) struct CsvSplitter {
+pub(crate) struct CsvSplitter {
     style: CsvStyle,
     /// By column, whether its cells are kept; empty for all.
     kept: Vec<bool>,
@@ -53,7 +53,7 @@ pub(super) struct CsvSplitter {
 }
 
 impl CsvSplitter {
-    pub(super) fn new(style: CsvStyle, kept: Vec<bool>) -> Self {
+    pub(crate) fn new(style: CsvStyle, kept: Vec<bool>) -> Self {
         let mut ends = [false; 256];
         for byte in [style.delimiter, b'\n', b'\r'] {
             ends[usize::from(byte)] = true;
@@ -64,7 +64,7 @@ impl CsvSplitter {
     /// Reads the record that begins at `at`, on line `line`, and adds its cells to `out`.
     ///
     /// `ended` says that no more data will follow.
-    pub(super) fn split(&self, data: &[u8], at: usize, line: u64, ended: bool, out: &mut Vec<Cell>) -> Step {
+    pub(crate) fn split(&self, data: &[u8], at: usize, line: u64, ended: bool, out: &mut Vec<Cell>) -> Step {
         let (start, blank) = match self.skip_blank(data, at, ended) {
             Some(place) => place,
             None => return Step::Incomplete,
@@ -200,13 +200,13 @@ impl CsvSplitter {
     }
 
     /// Returns a cell's text as it stands in the data.
-    pub(super) fn raw<'a>(&self, data: &'a str, cell: Cell) -> &'a str {
+    pub(crate) fn raw<'a>(&self, data: &'a str, cell: Cell) -> &'a str {
         data.get(cell.start as usize..cell.end as usize)
             .unwrap_or_default()
     }
 
     /// Returns a cell's text, or `None` for NULL. Of a text column a quoted cell is never NULL.
-    pub(super) fn text<'a>(
+    pub(crate) fn text<'a>(
         &self,
         data: &'a str,
         cell: Cell,
@@ -269,16 +269,16 @@ fn line_end(data: &[u8], at: usize, ended: bool) -> Option<usize> {
 }
 
 /// One column's cells of a batch of records.
-pub(super) struct CsvCells<'a> {
-    pub(super) splitter: &'a CsvSplitter,
-    pub(super) data: &'a str,
-    pub(super) cells: &'a [Cell],
+pub(crate) struct CsvCells<'a> {
+    pub(crate) splitter: &'a CsvSplitter,
+    pub(crate) data: &'a str,
+    pub(crate) cells: &'a [Cell],
     /// Cells a record.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// The column's place among them.
-    pub(super) slot: usize,
+    pub(crate) slot: usize,
     /// Whether the column holds text.
-    pub(super) of_text: bool,
+    pub(crate) of_text: bool,
 }
 
 impl Cells for CsvCells<'_> {

@@ -232,13 +232,7 @@ impl JsonReader {
 
     fn explain_columns(&self, row: usize, object: &serde_json::Map<String, Value>) -> Option<BadRow> {
         for (key, field) in self.keys.iter().zip(self.picked.schema.fields()) {
-            let Some(value) = object.get(key) else {
-                continue;
-            };
-            if !fits(value, field.data_type()) {
-                let (expected, found) = (type_name(field.data_type()), kind(value));
-                let text = shown(&value.to_string());
-                let message = format!("expected {expected}, found {found}: {text}");
+            if let Some(message) = shape_reason(object.get(key), field.data_type()) {
                 let hint = Some("declare the column as it is in the file");
                 let column = Some(field.name().clone());
                 return Some(BadRow {
@@ -341,6 +335,14 @@ fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
+}
+
+/// Says in words why a value does not have the shape that a type needs; `None` where it has.
+pub(crate) fn shape_reason(value: Option<&Value>, data_type: &DataType) -> Option<String> {
+    let value = value.filter(|value| !fits(value, data_type))?;
+    let (expected, found) = (type_name(data_type), kind(value));
+    let text = shown(&value.to_string());
+    Some(format!("expected {expected}, found {found}: {text}"))
 }
 
 /// Says whether a value has the shape that a type needs.

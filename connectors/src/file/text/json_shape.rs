@@ -21,7 +21,7 @@ use fletching::{Error, Result};
 use super::values::{self, BadCell, parse_column};
 
 /// Says whether JSON can be read as a type.
-pub(super) fn is_readable(data_type: &DataType) -> bool {
+pub(crate) fn is_readable(data_type: &DataType) -> bool {
     match data_type {
         DataType::Struct(fields) => fields.iter().all(|field| is_readable(field.data_type())),
         DataType::List(field)
@@ -33,7 +33,7 @@ pub(super) fn is_readable(data_type: &DataType) -> bool {
 }
 
 /// Returns a type with text in place of each scalar.
-pub(super) fn text_type(data_type: &DataType) -> DataType {
+pub(crate) fn text_type(data_type: &DataType) -> DataType {
     let with_text = |field: &FieldRef| -> FieldRef {
         Arc::new(
             field
@@ -54,7 +54,7 @@ pub(super) fn text_type(data_type: &DataType) -> DataType {
 
 /// Reads the text at the leaves of a column; cells that do not fit are added to `bad`, each with
 /// the row of the outermost column.
-pub(super) fn typed(column: &ArrayRef, data_type: &DataType, bad: &mut Vec<BadCell>) -> Result<ArrayRef> {
+pub(crate) fn typed(column: &ArrayRef, data_type: &DataType, bad: &mut Vec<BadCell>) -> Result<ArrayRef> {
     let broken = |error: ArrowError| Error::internal(format!("a JSON column is broken: {error}"));
     match data_type {
         DataType::Struct(fields) => typed_struct(column, fields, bad).map(|a| Arc::new(a) as _),

@@ -14,7 +14,7 @@ mod buffer;
 #[cfg(feature = "csv")]
 mod csv;
 #[cfg(feature = "csv")]
-mod csv_split;
+pub(crate) mod csv_split;
 #[cfg(feature = "csv")]
 mod csv_style;
 #[cfg(feature = "csv")]
@@ -28,9 +28,9 @@ mod json;
 #[cfg(feature = "json")]
 mod json_infer;
 #[cfg(feature = "json")]
-mod json_shape;
+pub(crate) mod json_shape;
 mod times;
-mod values;
+pub(crate) mod values;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -40,10 +40,16 @@ use fletching::Result;
 use fletching::connector::{OptionSpec, Options, Reader, SourceReport};
 
 pub(crate) use bad_rows::OnBadRow;
+#[cfg(feature = "kafka")]
+pub(crate) use bad_rows::cell_reason;
 #[cfg(feature = "csv")]
 pub(crate) use csv_style::CsvStyle;
 #[cfg(feature = "csv")]
 pub(crate) use csv_write::CsvWriter;
+#[cfg(feature = "kafka")]
+pub(crate) use json::shape_reason;
+#[cfg(feature = "kafka")]
+pub(crate) use values::BadCell;
 pub(crate) use values::cast_text;
 
 use super::changes::{ChangeRules, Judge, Marks, Telling, nullable};

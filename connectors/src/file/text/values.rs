@@ -15,7 +15,7 @@ use crate::decimal::{DecimalFault, parse_i128, parse_i256};
 use crate::spelling::type_name;
 
 /// A column of cells.
-pub(super) trait Cells {
+pub(crate) trait Cells {
     /// Returns how many there are.
     fn rows(&self) -> usize;
 
@@ -35,28 +35,28 @@ impl Cells for StringViewArray {
 
 /// A cell that is not a value of its column's type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadCell {
-    pub(super) row: usize,
-    pub(super) found: String,
+pub(crate) struct BadCell {
+    pub(crate) row: usize,
+    pub(crate) found: String,
     /// Why, where that is not plain from the value.
-    pub(super) reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// Why a value was refused; empty where that is plain.
-pub(super) type Reason = &'static str;
+pub(crate) type Reason = &'static str;
 
-pub(super) const TOO_FINE: Reason = ", which has more digits after the point than the type holds";
-pub(super) const TOO_LARGE: Reason = ", which is out of range";
+pub(crate) const TOO_FINE: Reason = ", which has more digits after the point than the type holds";
+pub(crate) const TOO_LARGE: Reason = ", which is out of range";
 
 /// Says whether text can be read as a type.
-pub(super) fn is_readable(data_type: &DataType) -> bool {
+pub(crate) fn is_readable(data_type: &DataType) -> bool {
     !data_type.is_nested() && can_cast_types(&DataType::Utf8View, data_type)
         || data_type.is_decimal()
         || matches!(data_type, DataType::Null)
 }
 
 /// Says whether a type holds text as it is.
-pub(super) fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
         DataType::Dictionary(_, value) => is_text(value),
@@ -65,7 +65,7 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
 }
 
 /// Makes a column; cells that do not fit become NULL and are added to `bad`.
-pub(super) fn parse_column<C: Cells>(
+pub(crate) fn parse_column<C: Cells>(
     cells: &C,
     data_type: &DataType,
     bad: &mut Vec<BadCell>,

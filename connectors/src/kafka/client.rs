@@ -1,0 +1,228 @@
+//! The way to a cluster: clients made from options, and errors that say what can be done.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fletching::connector::Options;
+use fletching::{Error, Result};
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::types::RDKafkaRespErr;
+
+use super::properties;
+use crate::spelling::{listed, nearest};
+
+/// How long a cluster may take to answer when something is opened, unless an option says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A cluster and how to reach it.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    pub(super) servers: String,
+    properties: Vec<(String, String)>,
+    pub(super) timeout: Duration,
+}
+
+impl fmt::Debug for Cluster {
+    /// Leaves the properties out: there may be a password among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Reads the options that say where the cluster is.
+    pub(super) fn from_options(options: &Options) -> Result<Self> {
+        Ok(Self {
+            servers: options
+                .required("bootstrap.servers", "localhost:9092")?
+                .to_owned(),
+            properties: properties::read(options)?,
+            timeout: super::options::duration(options, "timeout")?.unwrap_or(TIMEOUT),
+        })
+    }
+
+    /// Makes a client's configuration: ours, then what the options say.
+    fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers);
+        for (name, value) in ours {
+            config.set(*name, *value);
+        }
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Makes a client.
+    pub(super) fn client<T>(&self, ours: &[(&str, &str)]) -> Result<(T, Arc<Mutex<Heard>>)>
+    where
+        T: FromClientConfigAndContext<Listener>,
+    {
+        let heard = Arc::<Mutex<Heard>>::default();
+        let listener = Listener(Arc::clone(&heard));
+        let client = self.config(ours).create_with_context(listener).map_err(|error| {
+            let message = match &error {
+                KafkaError::ClientConfig(_, description, name, _) => {
+                    format!("kafka: the client property '{name}' is refused: {description}")
+                }
+                other => format!("kafka: cannot make a client: {other}"),
+            };
+            Error::Option {
+                subject: format!("kafka {}", self.servers),
+                message,
+                hint: Some("check the options that begin with 'kafka.'".into()),
+                location: None,
+            }
+        })?;
+        Ok((client, heard))
+    }
+
+    /// Makes an error from one of the client's, with what the client was told last.
+    pub(super) fn error(&self, doing: &str, error: &KafkaError, heard: &Mutex<Heard>) -> Error {
+        let told = heard.lock().last.take();
+        let servers = &self.servers;
+        let message = match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::MessageTimedOut
+                | RDKafkaErrorCode::Resolve,
+            ) => {
+                let told = told.unwrap_or_else(|| error.to_string());
+                let seconds = self.timeout.as_secs_f64();
+                format!(
+                    "kafka {servers}: cannot {doing}: no answer within {seconds} s ({told}); \
+                     check 'bootstrap.servers', and that the broker runs"
+                )
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+                | RDKafkaErrorCode::TransactionalIdAuthorizationFailed,
+            ) => format!("kafka {servers}: cannot {doing}: {error}; have the broker's access lists allow it"),
+            _ => match told {
+                Some(told) => format!("kafka {servers}: cannot {doing}: {error} ({told})"),
+                None => format!("kafka {servers}: cannot {doing}: {error}"),
+            },
+        };
+        Error::External {
+            message,
+            source: Some(Arc::new(error.clone())),
+        }
+    }
+
+    /// Finds the partitions of a topic, and says which topics there are where it does not exist.
+    ///
+    /// The client tries to connect again and again, with backoff, until the time is up.
+    pub(super) fn partitions(
+        &self,
+        consumer: &BaseConsumer<Listener>,
+        heard: &Mutex<Heard>,
+        topic: &str,
+    ) -> Result<Vec<i32>> {
+        let failed = |error: KafkaError| self.error(&format!("find the topic {topic}"), &error, heard);
+        let found = consumer
+            .fetch_metadata(Some(topic), self.timeout)
+            .map_err(failed)?;
+        let found = found.topics().iter().find(|found| found.name() == topic);
+        match found {
+            Some(found) if found.error().is_none() && !found.partitions().is_empty() => Ok(found
+                .partitions()
+                .iter()
+                .map(|partition| partition.id())
+                .collect()),
+            Some(found)
+                if found.error().is_some_and(|error| {
+                    !matches!(
+                        error,
+                        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                            | RDKafkaRespErr::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+                    )
+                }) =>
+            {
+                let code = found.error().map(RDKafkaErrorCode::from);
+                Err(failed(KafkaError::MetadataFetch(
+                    code.unwrap_or(RDKafkaErrorCode::Unknown),
+                )))
+            }
+            _ => {
+                let names = self.topics(consumer, heard)?;
+                let hint = match nearest(topic, names.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None if names.is_empty() => "there are no topics".to_owned(),
+                    None => format!("there are {}", listed(names.iter().map(String::as_str))),
+                };
+                Err(Error::External {
+                    message: format!("kafka {}: there is no topic '{topic}'; {hint}", self.servers),
+                    source: None,
+                })
+            }
+        }
+    }
+
+    /// Lists the topics of the cluster but for its own.
+    pub(super) fn topics(
+        &self,
+        consumer: &BaseConsumer<Listener>,
+        heard: &Mutex<Heard>,
+    ) -> Result<Vec<String>> {
+        let all = consumer
+            .fetch_metadata(None, self.timeout)
+            .map_err(|error| self.error("list the topics", &error, heard))?;
+        let names = all.topics().iter().map(|topic| topic.name());
+        let mut names: Vec<String> = names
+            .filter(|name| !name.starts_with("__"))
+            .map(str::to_owned)
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// What a client was told since somebody looked.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// The last error, in the client's words.
+    pub(super) last: Option<String>,
+    /// The first record that could not be delivered.
+    pub(super) undelivered: Option<KafkaError>,
+}
+
+/// Listens to what a client says besides its answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Listener(Arc<Mutex<Heard>>);
+
+impl ClientContext for Listener {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let text = if reason.is_empty() {
+            error.to_string()
+        } else {
+            reason.to_owned()
+        };
+        self.0.lock().last = Some(text);
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+impl ProducerContext for Listener {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.0.lock().undelivered.get_or_insert_with(|| error.clone());
+        }
+    }
+}

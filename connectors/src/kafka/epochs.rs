@@ -1,0 +1,266 @@
+//! Epochs on a topic: each a transaction, with the consumed offsets and the epoch's number in it.
+//!
+//! ```text
+//!  write* ─▶ prepare: flush, offsets and number into the transaction ─▶ commit: shown, as one
+//!     └─ the transaction begins with the epoch's first record
+//! ```
+//!
+//! A transaction that was prepared and not committed when the writer ended is taken back by the
+//! next writer of the name. So the topic, not a checkpoint, knows which epoch was shown last, and up
+//! to where: its number is committed as the offset of the sink's own topic in the consumer's group,
+//! with the names of the topics read and with positions that are no offsets of this cluster, and
+//! [`EpochWriter::positions`] gives all of it back.
+
+use arrow::array::RecordBatch;
+use fletching::connector::{EpochWriter, Position, SinkSummary};
+use fletching::{Error, Result};
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use serde_json::{Value, json};
+
+use super::client::Listener;
+use super::outlet::Outlet;
+use super::pull;
+use super::start::{offset_of, partition_name};
+use super::transaction;
+
+/// How long the text beside an epoch's number may be: what brokers allow unless they are told
+/// otherwise, which is 4,096, less some room.
+const NOTE_BYTES_MAX: usize = 4_000;
+
+/// Writes epochs whose records are there at least once: flushed, then the epoch counts as shown.
+pub(super) struct SteadyEpochs(Outlet);
+
+impl SteadyEpochs {
+    pub(super) fn new(outlet: Outlet) -> Self {
+        Self(outlet)
+    }
+}
+
+impl EpochWriter for SteadyEpochs {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.0.send(batch)
+    }
+
+    fn prepare(&mut self, _: u64, _: &[Position]) -> Result<()> {
+        self.0.flush()
+    }
+
+    fn commit(&mut self, _: u64) -> Result<SinkSummary> {
+        Ok(self.0.summary())
+    }
+}
+
+/// Writes epochs exactly once.
+pub(super) struct TransactionEpochs {
+    outlet: Outlet,
+    /// Speaks for the group that the offsets are of.
+    group: BaseConsumer<Listener>,
+    is_open: bool,
+    /// The epoch that was prepared last, and whether it is shown.
+    prepared: Option<(u64, bool)>,
+}
+
+impl TransactionEpochs {
+    /// Registers the writer; an older one of its name is fenced.
+    pub(super) fn open(outlet: Outlet, consumer: &str) -> Result<Self> {
+        let (group, _) = pull::consumer(&outlet.cluster, consumer)?;
+        transaction::init(&outlet)?;
+        Ok(Self {
+            outlet,
+            group,
+            is_open: false,
+            prepared: None,
+        })
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if !self.is_open {
+            transaction::begin(&self.outlet)?;
+            self.is_open = true;
+        }
+        Ok(())
+    }
+
+    /// Lists the offsets of the cluster's own topics, and the epoch's number as the sink's, noting
+    /// what else the next writer must know.
+    fn offsets(&self, epoch: u64, positions: &[Position]) -> Result<TopicPartitionList> {
+        let internal = |error| Error::internal(format!("an offset is no offset: {error}"));
+        let mut list = TopicPartitionList::new();
+        let (mut topics, mut others) = (Vec::new(), Vec::new());
+        for position in positions {
+            match offset_of(position) {
+                Some((topic, partition, offset))
+                    if topic != self.outlet.topic && self.has(topic, partition)? =>
+                {
+                    list.add_partition_offset(topic, partition, Offset::Offset(offset))
+                        .map_err(internal)?;
+                    if !topics.contains(&topic) {
+                        topics.push(topic);
+                    }
+                }
+                _ => others.push(json!([&*position.partition, position.place])),
+            }
+        }
+        let note = json!({ "topics": topics, "others": others }).to_string();
+        if note.len() > NOTE_BYTES_MAX {
+            let places = others.len();
+            return Err(Error::Resource {
+                message: format!(
+                    "kafka topic {}: {places} positions that are no offsets of its cluster do not fit beside an \
+                     epoch; read fewer files, or set delivery = 'at-least-once'",
+                    self.outlet.topic
+                ),
+            });
+        }
+        let number = i64::try_from(epoch).map_err(|_| Error::internal("an epoch past all numbers"))?;
+        let mut mark = list.add_partition(&self.outlet.topic, 0);
+        mark.set_offset(Offset::Offset(number)).map_err(internal)?;
+        mark.set_metadata(note);
+        Ok(list)
+    }
+
+    /// Returns the number of the epoch shown last, and what was noted with it.
+    fn published(&self) -> Result<Option<(u64, Value)>> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.outlet.topic, 0);
+        let found = self.committed(list)?;
+        let offsets = found.elements_for_topic(&self.outlet.topic);
+        Ok(offsets.first().and_then(|element| match element.offset() {
+            Offset::Offset(number) => {
+                let note = serde_json::from_str(element.metadata()).unwrap_or_default();
+                Some((u64::try_from(number).ok()?, note))
+            }
+            _ => None,
+        }))
+    }
+
+    fn committed(&self, list: TopicPartitionList) -> Result<TopicPartitionList> {
+        let found = self.group.committed_offsets(list, self.outlet.cluster.timeout);
+        found.map_err(|error| self.outlet.failed("find the last epoch of", &error))
+    }
+
+    /// Returns the offsets that the group has committed of a topic.
+    fn offsets_of(&self, topic: &str) -> Result<Vec<Position>> {
+        let timeout = self.outlet.cluster.timeout;
+        let found = self.group.fetch_metadata(Some(topic), timeout);
+        let found = found.map_err(|error| self.outlet.failed("find the sources of", &error))?;
+        let mut list = TopicPartitionList::new();
+        for partition in found.topics().iter().flat_map(|topic| topic.partitions()) {
+            list.add_partition(topic, partition.id());
+        }
+        if list.count() == 0 {
+            return Ok(Vec::new());
+        }
+        let found = self.committed(list)?;
+        let elements = found.elements_for_topic(topic);
+        let positions = elements.iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some(Position {
+                partition: partition_name(topic, element.partition()),
+                place: offset.to_string(),
+            }),
+            _ => None,
+        });
+        Ok(positions.collect())
+    }
+
+    /// Says whether the cluster has a partition: positions may be of other sources.
+    fn has(&self, topic: &str, partition: i32) -> Result<bool> {
+        let timeout = self.outlet.cluster.timeout;
+        let found = self.group.fetch_metadata(Some(topic), timeout);
+        let found = found.map_err(|error| self.outlet.failed("find the sources of", &error))?;
+        Ok(found
+            .topics()
+            .iter()
+            .filter(|found| found.name() == topic && found.error().is_none())
+            .any(|found| found.partitions().iter().any(|found| found.id() == partition)))
+    }
+}
+
+impl EpochWriter for TransactionEpochs {
+    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
+        let Some((_, note)) = self.published()? else {
+            return Ok(None);
+        };
+        let mut positions: Vec<Position> = noted(&note).collect();
+        let topics = note.get("topics").and_then(Value::as_array);
+        for topic in topics.into_iter().flatten().filter_map(Value::as_str) {
+            positions.extend(self.offsets_of(topic)?);
+        }
+        positions.sort();
+        Ok(Some(positions))
+    }
+
+    /// What was prepared and not shown is gone: [`positions`](EpochWriter::positions) leads back to
+    /// before it.
+    fn restore(&mut self, _: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.begin()?;
+        self.outlet.send(batch)
+    }
+
+    fn prepare(&mut self, epoch: u64, positions: &[Position]) -> Result<()> {
+        self.begin()?;
+        self.outlet.flush()?;
+        let offsets = self.offsets(epoch, positions)?;
+        let Some(group) = self.group.group_metadata() else {
+            return Err(Error::internal("a consumer has no group"));
+        };
+        let timeout = self.outlet.cluster.timeout;
+        transaction::step(&self.outlet, "send offsets with a transaction on", || {
+            self.outlet
+                .producer
+                .send_offsets_to_transaction(&offsets, &group, timeout)
+        })?;
+        self.prepared = Some((epoch, false));
+        Ok(())
+    }
+
+    fn commit(&mut self, epoch: u64) -> Result<SinkSummary> {
+        if let Some((prepared, is_shown)) = self.prepared
+            && prepared == epoch
+        {
+            if !is_shown {
+                transaction::commit(&self.outlet)?;
+                self.is_open = false;
+                self.prepared = Some((epoch, true));
+            }
+            return Ok(self.outlet.summary());
+        }
+        if self.published()?.is_some_and(|(shown, _)| shown >= epoch) {
+            return Ok(SinkSummary::default());
+        }
+        Err(Error::External {
+            message: format!(
+                "kafka {}: epoch {epoch} was taken back when the writer before this one ended; \
+                 it must be written again",
+                self.outlet.cluster.servers
+            ),
+            source: None,
+        })
+    }
+}
+
+/// Reads the positions that were noted as they are.
+fn noted(note: &Value) -> impl Iterator<Item = Position> {
+    let others = note.get("others").and_then(Value::as_array);
+    others.into_iter().flatten().filter_map(|pair| {
+        Some(Position {
+            partition: pair.get(0)?.as_str()?.into(),
+            place: pair.get(1)?.as_str()?.to_owned(),
+        })
+    })
+}
+
+impl Drop for TransactionEpochs {
+    fn drop(&mut self) {
+        if self.is_open {
+            transaction::abort(&self.outlet);
+        }
+    }
+}

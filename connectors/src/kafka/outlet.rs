@@ -1,0 +1,270 @@
+//! The way of batches out: keys, values and headers encoded, one record a row.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int8Type, Int32Type, TimeUnit, TimestampMillisecondType};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use fletching::connector::{Change, SinkSummary};
+use fletching::{Error, Result};
+use parking_lot::Mutex;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use super::client::{Cluster, Heard, Listener};
+use super::produce;
+use super::sink::Places;
+use crate::message::{MessageEncoder, Payloads};
+
+/// How long a topic that is not there may take to appear where the broker makes topics by itself.
+const APPEARANCE: Duration = Duration::from_secs(5);
+
+/// A producer and how rows become its records.
+pub(super) struct Outlet {
+    pub(super) cluster: Cluster,
+    pub(super) producer: BaseProducer<Listener>,
+    pub(super) heard: Arc<Mutex<Heard>>,
+    pub(super) topic: String,
+    places: Places,
+    key_encoder: Option<Box<dyn MessageEncoder>>,
+    value_encoder: Box<dyn MessageEncoder>,
+    keys: Payloads,
+    values: Payloads,
+    pub(super) rows: u64,
+    bytes: u64,
+}
+
+type Encoders = (Places, Option<Box<dyn MessageEncoder>>, Box<dyn MessageEncoder>);
+
+impl Outlet {
+    /// Makes the producer and sees that the topic is there.
+    pub(super) fn open(
+        cluster: &Cluster,
+        topic: &str,
+        told: &[(&str, &str)],
+        (places, key_encoder, value_encoder): Encoders,
+    ) -> Result<Self> {
+        let (producer, heard) = cluster.client(told)?;
+        let outlet = Self {
+            cluster: cluster.clone(),
+            producer,
+            heard,
+            topic: topic.to_owned(),
+            places,
+            key_encoder,
+            value_encoder,
+            keys: Payloads::default(),
+            values: Payloads::default(),
+            rows: 0,
+            bytes: 0,
+        };
+        outlet.find_topic()?;
+        Ok(outlet)
+    }
+
+    /// Waits for the topic: asking for it may have made it.
+    fn find_topic(&self) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let found = self
+                .producer
+                .client()
+                .fetch_metadata(Some(&self.topic), self.cluster.timeout)
+                .map_err(|error| self.failed("find", &error))?;
+            if found
+                .topics()
+                .iter()
+                .any(|topic| topic.error().is_none() && !topic.partitions().is_empty())
+            {
+                return Ok(());
+            }
+            if began.elapsed() > APPEARANCE {
+                return Err(Error::External {
+                    message: format!(
+                        "kafka {}: there is no topic '{}', and the broker does not make it; create it first",
+                        self.cluster.servers, self.topic
+                    ),
+                    source: None,
+                });
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Makes an error of one of the producer's.
+    pub(super) fn failed(&self, doing: &str, error: &KafkaError) -> Error {
+        let doing = format!("{doing} the topic {}", self.topic);
+        self.cluster.error(&doing, error, &self.heard)
+    }
+
+    /// Hands a batch's rows to the producer, in order.
+    pub(super) fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+        let pick = |columns: &[usize]| batch.project(columns).map_err(Error::from);
+        self.values.clear();
+        self.keys.clear();
+        self.value_encoder
+            .encode(&pick(&self.places.value)?, &mut self.values)?;
+        if let Some(encoder) = &mut self.key_encoder {
+            encoder.encode(&pick(&self.places.key)?, &mut self.keys)?;
+        }
+        let extras = Extras::of(batch, &self.places)?;
+        for row in 0..batch.num_rows() {
+            let mut record = BaseRecord::<[u8], [u8], ()>::to(&self.topic);
+            if !extras.is_tombstone(row) {
+                record = record.payload(self.values.get(row));
+                self.bytes += self.values.range(row).len() as u64;
+            }
+            if self.key_encoder.is_some() && !extras.has_no_key(row) {
+                record = record.key(self.keys.get(row));
+            }
+            if let Some(partition) = extras.partition(row) {
+                record = record.partition(partition);
+            }
+            if let Some(time) = extras.timestamp(row) {
+                record = record.timestamp(time);
+            }
+            if let Some(headers) = extras.headers(row)? {
+                record = record.headers(headers);
+            }
+            produce::send(&self.producer, record).map_err(|error| self.failed("write to", &error))?;
+            // Acknowledgements are taken now and then, so that they do not pile up.
+            if row % 1024 == 0 {
+                self.producer.poll(Duration::ZERO);
+            }
+        }
+        self.rows += batch.num_rows() as u64;
+        self.check_delivery()
+    }
+
+    /// Fails where a record could not be delivered.
+    fn check_delivery(&self) -> Result<()> {
+        match self.heard.lock().undelivered.clone() {
+            Some(error) => Err(self.failed("write to", &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until every record is delivered or given up.
+    pub(super) fn flush(&self) -> Result<()> {
+        loop {
+            match self.producer.flush(self.cluster.timeout) {
+                Ok(()) => return self.check_delivery(),
+                // Records that are still on their way are given up by the client's own time limit.
+                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => self.check_delivery()?,
+                Err(error) => return Err(self.failed("write to", &error)),
+            }
+        }
+    }
+
+    /// Says what was written since it was asked last.
+    pub(super) fn summary(&mut self) -> SinkSummary {
+        SinkSummary {
+            rows: std::mem::take(&mut self.rows),
+            bytes: Some(std::mem::take(&mut self.bytes)),
+            location: format!("kafka topic {}", self.topic),
+        }
+    }
+}
+
+/// What a record has besides key and value.
+struct Extras<'a> {
+    tombstones: Option<ArrayRef>,
+    partitions: Option<ArrayRef>,
+    timestamps: Option<ArrayRef>,
+    headers: Vec<(&'a str, ArrayRef, ArrayFormatter<'a>)>,
+    /// The column of a key of one column: where it is NULL, the record has no key.
+    key: Option<ArrayRef>,
+    /// The value of a format that is nothing but one column: where it is NULL, there is no value.
+    only_value: Option<ArrayRef>,
+}
+
+/// How headers are written.
+const SHOWN: FormatOptions<'static> = FormatOptions::new().with_display_error(false);
+
+impl<'a> Extras<'a> {
+    fn of(batch: &'a RecordBatch, places: &Places) -> Result<Self> {
+        let cast_to = |at: Option<usize>, data_type: &DataType| -> Result<Option<ArrayRef>> {
+            let column = at.map(|at| cast(batch.column(at), data_type));
+            column.transpose().map_err(|error: ArrowError| error.into())
+        };
+        let mut headers = Vec::with_capacity(places.headers.len());
+        let schema = batch.schema_ref();
+        for at in &places.headers {
+            let column = batch.column(*at);
+            let formatter = ArrayFormatter::try_new(column.as_ref(), &SHOWN)?;
+            headers.push((schema.field(*at).name().as_str(), Arc::clone(column), formatter));
+        }
+        let only = |columns: &[usize]| match columns {
+            [column] => Some(Arc::clone(batch.column(*column))),
+            _ => None,
+        };
+        Ok(Self {
+            tombstones: places.tombstone.map(|at| Arc::clone(batch.column(at))),
+            partitions: cast_to(places.partition, &DataType::Int32)?,
+            timestamps: cast_to(
+                places.timestamp,
+                &DataType::Timestamp(TimeUnit::Millisecond, None),
+            )?,
+            headers,
+            key: only(&places.key),
+            only_value: only(&places.value),
+        })
+    }
+
+    fn is_tombstone(&self, row: usize) -> bool {
+        if self.only_value.as_ref().is_some_and(|value| value.is_null(row)) {
+            return true;
+        }
+        let Some(column) = &self.tombstones else {
+            return false;
+        };
+        if column.is_null(row) {
+            return false;
+        }
+        match column.as_boolean_opt() {
+            Some(flags) => flags.value(row),
+            None => column
+                .as_primitive_opt::<Int8Type>()
+                .is_some_and(|changes| changes.value(row) == Change::Delete as i8),
+        }
+    }
+
+    fn has_no_key(&self, row: usize) -> bool {
+        self.key.as_ref().is_some_and(|key| key.is_null(row))
+    }
+
+    fn partition(&self, row: usize) -> Option<i32> {
+        let column = self.partitions.as_ref()?.as_primitive_opt::<Int32Type>()?;
+        column.is_valid(row).then(|| column.value(row))
+    }
+
+    fn timestamp(&self, row: usize) -> Option<i64> {
+        let column = self
+            .timestamps
+            .as_ref()?
+            .as_primitive_opt::<TimestampMillisecondType>()?;
+        column.is_valid(row).then(|| column.value(row))
+    }
+
+    fn headers(&self, row: usize) -> Result<Option<OwnedHeaders>> {
+        if self.headers.is_empty() {
+            return Ok(None);
+        }
+        let mut headers = OwnedHeaders::new_with_capacity(self.headers.len());
+        for (name, column, formatter) in &self.headers {
+            let text = match column.is_valid(row) {
+                true => Some(formatter.value(row).try_to_string()?),
+                false => None,
+            };
+            headers = headers.insert(Header {
+                key: name,
+                value: text.as_deref(),
+            });
+        }
+        Ok(Some(headers))
+    }
+}

@@ -1,0 +1,205 @@
+//! A topic as a sink: its options, and which columns go where in a record.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use fletching::Result;
+use fletching::connector::{CHANGE_COLUMN, EpochWriter, Options, RelationSpec, Sink, SinkWriter};
+
+use super::client::Cluster;
+use super::columns::place;
+use super::epochs::{SteadyEpochs, TransactionEpochs};
+use super::options::names;
+use super::outlet::Outlet;
+use super::writer::{SteadyWriter, TransactionWriter};
+use crate::message::{KeyFormat, MessageFormat, value_format};
+use crate::spelling::type_name;
+
+/// How long the one transaction of an output that ends may last: as long as brokers allow unless
+/// they are told otherwise.
+const LONG_TRANSACTION: (&str, &str) = ("transaction.timeout.ms", "900000");
+
+/// What is promised of each record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+/// A sink of one topic.
+#[derive(Debug)]
+pub(super) struct TopicSink {
+    name: String,
+    pub(super) cluster: Cluster,
+    pub(super) topic: String,
+    /// `None` where it is not said: then an output that ends is written at least once, and one of
+    /// epochs exactly once.
+    delivery: Option<Delivery>,
+    options: Options,
+    key: Vec<String>,
+    format: Arc<dyn MessageFormat>,
+    /// What the producer is told besides how to reach the cluster.
+    producer: Vec<(&'static str, &'static str)>,
+}
+
+/// Where the columns of a batch go, by position.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) key: Vec<usize>,
+    pub(super) key_format: KeyFormat,
+    pub(super) value: Vec<usize>,
+    pub(super) headers: Vec<usize>,
+    pub(super) partition: Option<usize>,
+    pub(super) timestamp: Option<usize>,
+    /// A truth value, or what a change does.
+    pub(super) tombstone: Option<usize>,
+}
+
+impl TopicSink {
+    pub(super) fn new(spec: &RelationSpec) -> Result<Self> {
+        let options = &spec.options;
+        let topic = options.required("topic", "enriched")?.to_owned();
+        let key = match names(options, "key") {
+            named if named.is_empty() => spec.primary_key.clone(),
+            named => named,
+        };
+        let delivery = options.choice("delivery", &["at-least-once", "exactly-once"])?;
+        let sink = Self {
+            name: spec.name.clone(),
+            cluster: Cluster::from_options(options)?,
+            delivery: delivery.map(|at| [Delivery::AtLeastOnce, Delivery::ExactlyOnce][at]),
+            options: options.clone(),
+            key,
+            format: value_format(options, &topic)?,
+            producer: producer(options)?,
+            topic,
+        };
+        if let Some(schema) = &spec.schema {
+            sink.places(schema)?;
+        }
+        Ok(sink)
+    }
+
+    /// Finds where the columns go.
+    fn places(&self, schema: &SchemaRef) -> Result<Places> {
+        let options = &self.options;
+        let one = |option: &str, fits: fn(&DataType) -> bool, expected: &str| -> Result<Option<usize>> {
+            let Some(name) = options.text(option) else {
+                return Ok(None);
+            };
+            let at = place(options, option, name, schema)?;
+            let found = schema.field(at).data_type();
+            if !fits(found) {
+                let message = format!("column '{name}' is {}, not {expected}", type_name(found));
+                return Err(options.bad_value(option, &message, None));
+            }
+            Ok(Some(at))
+        };
+        let many = |option: &str, names: &[String]| -> Result<Vec<usize>> {
+            names
+                .iter()
+                .map(|name| place(options, option, name, schema))
+                .collect()
+        };
+        let key = many("key", &self.key)?;
+        let key_fields = key.iter().map(|at| Arc::clone(&schema.fields()[*at])).collect();
+        let headers = many("headers", &names(options, "headers"))?;
+        let partition = one("partition", DataType::is_integer, "a whole number")?;
+        let is_time = |found: &DataType| matches!(found, DataType::Timestamp(_, _));
+        let timestamp = one("timestamp", is_time, "a TIMESTAMP")?;
+        let is_truth = |found: &DataType| matches!(found, DataType::Boolean);
+        let changes = schema
+            .fields()
+            .iter()
+            .position(|field| field.name() == CHANGE_COLUMN);
+        let tombstone = one("tombstone", is_truth, "BOOLEAN")?.or(changes);
+        let is_raw = options
+            .text("format")
+            .is_some_and(|f| f.eq_ignore_ascii_case("raw"));
+        let is_elsewhere = |at: &usize| {
+            headers.contains(at)
+                || partition == Some(*at)
+                || timestamp == Some(*at)
+                || tombstone == Some(*at)
+                || (is_raw && key.contains(at))
+        };
+        let value = (0..schema.fields().len())
+            .filter(|at| !is_elsewhere(at))
+            .collect();
+        Ok(Places {
+            key_format: KeyFormat::from_options(options, &key_fields)?,
+            key,
+            value,
+            headers,
+            partition,
+            timestamp,
+            tombstone,
+        })
+    }
+
+    /// Opens the way out for batches of these columns; `more` is what the producer is told besides.
+    fn outlet(&self, schema: &SchemaRef, more: &[(&str, &str)]) -> Result<Outlet> {
+        let places = self.places(schema)?;
+        let part = |columns: &[usize]| -> SchemaRef {
+            let fields = columns.iter().map(|at| {
+                let field = schema.field(*at);
+                Field::new(field.name(), field.data_type().clone(), field.is_nullable())
+            });
+            Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+        };
+        let values = self.format.encoder(&part(&places.value))?;
+        let keys = match places.key.is_empty() {
+            true => None,
+            false => Some(places.key_format.messages().encoder(&part(&places.key))?),
+        };
+        let told: Vec<(&str, &str)> = self.producer.iter().chain(more).copied().collect();
+        Outlet::open(&self.cluster, &self.topic, &told, (places, keys, values))
+    }
+}
+
+/// Reads what the producer is told.
+fn producer(options: &Options) -> Result<Vec<(&'static str, &'static str)>> {
+    let packings = ["none", "gzip", "snappy", "lz4", "zstd"];
+    let partitioners = ["murmur2", "consistent", "fnv1a", "random"];
+    let told = ["murmur2_random", "consistent_random", "fnv1a_random", "random"];
+    let packing = options.choice("compression", &packings)?.unwrap_or(0);
+    // Java's own default, so that keys are where other programs put them.
+    let partitioner = options.choice("partitioner", &partitioners)?.unwrap_or(0);
+    let mut producer = vec![
+        ("compression.type", packings[packing]),
+        ("partitioner", told[partitioner]),
+        ("linger.ms", "5"),
+    ];
+    let sets = ["kafka.acks", "kafka.request.required.acks"];
+    if !sets.iter().any(|name| options.text(name).is_some()) {
+        producer.push(("enable.idempotence", "true"));
+    }
+    Ok(producer)
+}
+
+impl Sink for TopicSink {
+    fn create(&self, schema: &SchemaRef) -> Result<Box<dyn SinkWriter>> {
+        if self.delivery == Some(Delivery::ExactlyOnce) {
+            let name = format!("fletching-{}-{}", self.name, unique());
+            let told = [("transactional.id", name.as_str()), LONG_TRANSACTION];
+            let outlet = self.outlet(schema, &told)?;
+            return Ok(Box::new(TransactionWriter::begin(outlet)?));
+        }
+        Ok(Box::new(SteadyWriter::new(self.outlet(schema, &[])?)))
+    }
+
+    fn epochs(&self, schema: &SchemaRef, consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        if self.delivery == Some(Delivery::AtLeastOnce) {
+            return Ok(Box::new(SteadyEpochs::new(self.outlet(schema, &[])?)));
+        }
+        let name = format!("fletching-{consumer}-{}", self.name);
+        let outlet = self.outlet(schema, &[("transactional.id", &name)])?;
+        Ok(Box::new(TransactionEpochs::open(outlet, consumer)?))
+    }
+}
+
+/// Returns a name that no other run has.
+fn unique() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    format!("{}-{}", std::process::id(), now.unwrap_or_default().as_nanos())
+}

@@ -1,0 +1,76 @@
+//! The broker's jars, fetched once by Maven and kept in the target folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Which jars: the version is that of `pom.xml`.
+const FOLDER: &str = "kafka-4.3.1";
+const POM: &str = include_str!("pom.xml");
+
+/// Returns the class path, fetching the jars where they are not there.
+pub(super) fn class_path() -> Result<String, String> {
+    runs("java", &["-version"])?;
+    let folder = target()?.join(FOLDER);
+    if !folder.exists() {
+        fetch(&folder)?;
+    }
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut jars: Vec<String> = entries
+        .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
+        .filter(|path| path.ends_with(".jar"))
+        .collect();
+    jars.sort_unstable();
+    Ok(jars.join(":"))
+}
+
+/// Returns cargo's target folder: the one that this program was built into.
+fn target() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| format!("this program has no path: {error}"))?;
+    let deps = program.ancestors().find(|path| path.ends_with("deps"));
+    let target = deps.and_then(Path::parent).and_then(Path::parent);
+    Ok(target.map_or_else(std::env::temp_dir, Path::to_path_buf))
+}
+
+/// Fetches into a folder of this process and gives it its name when it is whole.
+fn fetch(folder: &Path) -> Result<(), String> {
+    runs("mvn", &["--version"])?;
+    let part = folder.with_extension(format!("part-{}", std::process::id()));
+    fs::create_dir_all(&part).map_err(|error| format!("{}: {error}", part.display()))?;
+    let pom = part.join("pom.xml");
+    fs::write(&pom, POM).map_err(|error| format!("{}: {error}", pom.display()))?;
+    let fetched = Command::new("mvn")
+        .args(["-B", "-q", "-f"])
+        .arg(&pom)
+        .arg("dependency:copy-dependencies")
+        .arg("-DincludeScope=runtime")
+        .arg(format!("-DoutputDirectory={}", part.display()))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("mvn does not run: {error}"))?;
+    if !fetched.status.success() {
+        let said = String::from_utf8_lossy(&fetched.stdout).into_owned();
+        return Err(format!("Maven cannot fetch the broker: {said}"));
+    }
+    // Another process may have been faster; its jars are as good.
+    if fs::rename(&part, folder).is_err() && !folder.exists() {
+        return Err(format!("cannot make {}", folder.display()));
+    }
+    let _ = fs::remove_dir_all(&part);
+    Ok(())
+}
+
+/// Says whether a program runs.
+fn runs(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let run = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match run {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} does not run here: {status}")),
+        Err(error) => Err(format!("there is no {program} here: {error}")),
+    }
+}

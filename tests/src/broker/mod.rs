@@ -1,0 +1,64 @@
+//! A real Apache Kafka broker for tests: one node, in KRaft mode, on free ports of the loopback.
+//!
+//! ```text
+//!  FLETCHING_TEST_KAFKA=host:port ──▶ that one
+//!  else Java and Maven ──▶ jars fetched once into the target folder ──▶ a broker of our own
+//!  else ──▶ a loud line, and the tests are skipped; FLETCHING_REQUIRE_KAFKA=1 makes that a failure
+//! ```
+//!
+//! The broker ends with the test process however that ends: a shell beside it waits for its input to
+//! close, which the system does for a process that is gone.
+
+mod client;
+mod jars;
+mod process;
+
+use std::sync::OnceLock;
+
+pub use client::{Record, Topic};
+pub use process::Broker;
+
+/// Returns the broker that all tests of a process share, or none where there can be none.
+///
+/// # Panics
+/// Panics where there can be none although `FLETCHING_REQUIRE_KAFKA` is set.
+///
+/// ```no_run
+/// let Some(broker) = fletching_tests::broker::shared() else { return };
+/// let topic = broker.topic("trades", 4);
+/// topic.send(&[(Some("k"), Some("v"))]);
+/// ```
+pub fn shared() -> Option<&'static Broker> {
+    static SHARED: OnceLock<Option<Broker>> = OnceLock::new();
+    SHARED.get_or_init(|| found(Broker::shared())).as_ref()
+}
+
+/// Starts a broker of one's own, to be stopped and started again; none where there can be none.
+///
+/// # Panics
+/// Panics where there can be none although `FLETCHING_REQUIRE_KAFKA` is set.
+///
+/// ```no_run
+/// let Some(mut broker) = fletching_tests::broker::own() else { return };
+/// broker.stop();
+/// broker.start();
+/// ```
+pub fn own() -> Option<Broker> {
+    found(Broker::own())
+}
+
+fn found(broker: Result<Broker, String>) -> Option<Broker> {
+    match broker {
+        Ok(broker) => Some(broker),
+        Err(why) if std::env::var_os("FLETCHING_REQUIRE_KAFKA").is_some() => {
+            panic!("the tests of Kafka must run here, but {why}")
+        }
+        Err(why) => {
+            eprintln!(
+                "\n*** SKIPPED: tests of Kafka, since {why}. ***\n\
+                 *** Install Java 17 and Maven, or set FLETCHING_TEST_KAFKA=host:port. ***\n"
+            );
+            None
+        }
+    }
+}

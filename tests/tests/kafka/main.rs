@@ -1,0 +1,14 @@
+//! Tests with a real Apache Kafka broker, which they share.
+#![allow(clippy::unwrap_used, reason = "a test ends where an unwrap fails")]
+
+mod bad_records;
+mod broker_away;
+mod evolution;
+mod feeds;
+mod formats;
+mod registry;
+mod scans;
+mod sinks;
+mod sql;
+mod support;
+mod transactions;

@@ -1,0 +1,105 @@
+//! Epochs as transactions: shown whole, with their offsets, by one writer of a name at a time.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use fletching::connector::{EpochWriter, Position, RelationKind};
+use fletching_tests::broker::{Broker, Topic, shared};
+
+use crate::support::Relation;
+
+fn batch(ids: &[i64]) -> RecordBatch {
+    RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(ids.to_vec())) as ArrayRef)]).unwrap()
+}
+
+fn open(broker: &Broker, topic: &Topic, consumer: &str) -> Box<dyn EpochWriter> {
+    let relation = Relation::new(RelationKind::Sink, broker, topic, "json");
+    relation.sink().epochs(&batch(&[]).schema(), consumer).unwrap()
+}
+
+fn at(topic: &Topic, partition: i32, offset: i64) -> Position {
+    Position {
+        partition: format!("{}-{partition}", topic.name).into(),
+        place: offset.to_string(),
+    }
+}
+
+fn seen(topic: &Topic) -> Vec<String> {
+    topic
+        .records()
+        .iter()
+        .map(|record| record.text().to_owned())
+        .collect()
+}
+
+#[test]
+fn an_epoch_is_shown_with_its_offsets_when_it_is_committed() {
+    let Some(broker) = shared() else { return };
+    let (input, output) = (broker.topic("in", 2), broker.topic("epochs", 1));
+    let consumer = format!("pipeline-{}", output.name);
+    let mut writer = open(broker, &output, &consumer);
+    assert_eq!(writer.positions().unwrap(), None);
+    writer.write(&batch(&[1, 2])).unwrap();
+    let file = Position {
+        partition: "data/a.csv".into(),
+        place: "17".into(),
+    };
+    let positions = [file.clone(), at(&input, 0, 5), at(&input, 1, 7)];
+    writer.prepare(1, &positions).unwrap();
+    assert!(seen(&output).is_empty());
+    assert_eq!(input.committed(&consumer), [-1, -1]);
+    assert_eq!(writer.commit(1).unwrap().rows, 2);
+    assert_eq!(seen(&output), ["{\"id\":1}", "{\"id\":2}"]);
+    assert_eq!(input.committed(&consumer), [5, 7]);
+    assert_eq!(writer.positions().unwrap().unwrap(), positions);
+    // Showing it again does no harm, and an epoch may be empty.
+    writer.commit(1).unwrap();
+    writer.prepare(2, &[at(&input, 0, 6)]).unwrap();
+    writer.commit(2).unwrap();
+    assert_eq!(seen(&output).len(), 2);
+    assert_eq!(input.committed(&consumer), [6, 7]);
+}
+
+#[test]
+fn what_was_prepared_and_not_committed_is_taken_back_and_the_next_writer_knows() {
+    let Some(broker) = shared() else { return };
+    let output = broker.topic("recovery", 1);
+    let consumer = format!("pipeline-{}", output.name);
+    let mut first = open(broker, &output, &consumer);
+    first.write(&batch(&[1])).unwrap();
+    let input = broker.topic("recovery-in", 1);
+    first.prepare(1, &[at(&input, 0, 1)]).unwrap();
+    first.commit(1).unwrap();
+    first.write(&batch(&[2])).unwrap();
+    first.prepare(2, &[at(&input, 0, 2)]).unwrap();
+    // The writer is gone between the two steps: as a crash would leave it.
+    std::mem::forget(first);
+    let mut second = open(broker, &output, &consumer);
+    assert_eq!(second.positions().unwrap().unwrap(), [at(&input, 0, 1)]);
+    second.restore(2).unwrap();
+    second.commit(1).unwrap();
+    let error = second.commit(2).unwrap_err().to_string();
+    assert!(error.contains("epoch 2 was taken back"), "{error}");
+    second.write(&batch(&[2])).unwrap();
+    second.prepare(2, &[at(&input, 0, 2)]).unwrap();
+    second.commit(2).unwrap();
+    assert_eq!(input.committed(&consumer), [2]);
+    assert_eq!(seen(&output), ["{\"id\":1}", "{\"id\":2}"]);
+}
+
+#[test]
+fn an_older_writer_is_fenced_and_says_so() {
+    let Some(broker) = shared() else { return };
+    let output = broker.topic("fence", 1);
+    let consumer = format!("pipeline-{}", output.name);
+    let mut older = open(broker, &output, &consumer);
+    older.write(&batch(&[1])).unwrap();
+    let mut newer = open(broker, &output, &consumer);
+    let late = older.prepare(1, &[]).and_then(|()| older.commit(1).map(drop));
+    let error = late.unwrap_err().to_string();
+    assert!(error.contains("another instance of this pipeline"), "{error}");
+    newer.write(&batch(&[2])).unwrap();
+    newer.prepare(1, &[]).unwrap();
+    newer.commit(1).unwrap();
+    assert_eq!(seen(&output), ["{\"id\":2}"]);
+}
