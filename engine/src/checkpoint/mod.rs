@@ -14,14 +14,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(crate) use keeper::{Keeper, Turn};
-pub(crate) use storage::LocalFolder;
-#[cfg(test)]
-pub(crate) use storage::Storage;
+pub(crate) use storage::{LocalFolder, Storage};
 
 use crate::connector::Position;
 use crate::error::{Error, Result};
 use keeper::{checkpoints, expendable, read};
-use storage::Storage as _;
 
 /// Which pipeline a checkpoint belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -164,7 +164,9 @@ fn simulate(seed: u64, query: &Arc<Prepared>) {
     let world = world.lock();
     let output = by_partition(world.published.values().flatten().copied());
     let rows: usize = output.values().map(Vec::len).sum();
-    let wanted = limit.map_or(expected.len(), |limit| expected.len().min(limit as usize));
+    let wanted = limit.map_or(expected.len(), |limit| {
+        expected.len().min(usize::try_from(limit).unwrap())
+    });
     assert_eq!(rows, wanted, "limit {limit:?}, {:?}", world.log);
     let expected = by_partition(expected.into_iter());
     for (partition, rows) in &output {

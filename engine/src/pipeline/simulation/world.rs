@@ -35,6 +35,11 @@ impl Dice {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % sides
     }
+
+    /// Returns a place in something of a length.
+    pub(super) fn pick(&mut self, length: usize) -> usize {
+        usize::try_from(self.roll(length as u64)).unwrap()
+    }
 }
 
 /// What survives a crash, and the dice that all roll.
@@ -97,7 +102,7 @@ impl World {
         }
         let newest = names.pop().unwrap();
         let bytes = self.files.get_mut(&newest).unwrap();
-        let at = self.dice.roll(bytes.len() as u64) as usize;
+        let at = self.dice.pick(bytes.len());
         if self.dice.roll(2) == 0 {
             bytes.truncate(at);
         } else {
@@ -163,7 +168,7 @@ impl Inbox for SimInbox {
         if world.dice.roll(4) == 0 {
             return Ok(Polled::Idle);
         }
-        let p = open[world.dice.roll(open.len() as u64) as usize];
+        let p = open[world.dice.pick(open.len())];
         let left = world.partitions[p] - self.next[p];
         let rows = (1 + world.dice.roll(60).cast_signed()).min(left);
         let from = self.next[p];
