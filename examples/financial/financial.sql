@@ -41,7 +41,7 @@ CREATE TABLE new_clients (user_id BIGINT, name VARCHAR, PRIMARY KEY (user_id)) W
 -- A table that takes its time: the trades wait for all of it, and a bar or the log tells how far it is.
 CREATE TABLE barred (user_id BIGINT, PRIMARY KEY (user_id)) WITH (
   connector = 'datagen', rows = 4000, rows.per_second = 2000, fields.user_id.kind = 'sequence',
-  fields.user_id.start = 103, ready = 'end', ready.timeout = '30s'
+  fields.user_id.start = 103, fields.user_id.step = 10, ready = 'end', ready.timeout = '30s'
 );
 
 CREATE SINK missed_trades WITH (path = '${letters:missed_trades.csv}');
