@@ -201,7 +201,7 @@ impl Source for TopicSource {
         };
         let known = request.from.iter().filter_map(offset_of);
         let known = known.map(|(topic, partition, offset)| ((topic.to_owned(), partition), offset));
-        let shares = self.shares(group, ReadyPoint::End, &known.collect())?;
+        let shares = self.shares(group, request.until, &known.collect())?;
         let (decoding, kept) = self.decoding(request.projection.as_ref())?;
         let mut pullers = Vec::with_capacity(shares.len());
         for (topic, parts) in &shares {
