@@ -107,9 +107,8 @@ impl Step {
         match self {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
-                let (now, is_last) = (call.now, call.is_last);
-                if let Some(Some(parking)) = call.parkings.get_mut(at) {
-                    let mut ready = if is_last {
+                if let (Some(Some(parking)), Some(now)) = (call.parkings.get_mut(at), call.now) {
+                    let mut ready = if call.is_last {
                         parking.release_all(join, &pinned, now)?
                     } else {
                         parking.release(join, &pinned, now)?
@@ -120,8 +119,8 @@ impl Step {
                     batches = ready;
                 }
                 let mut joined = Vec::new();
+                let letters = call.letters.map(|letters| letters.as_ref() as &dyn Letters);
                 for batch in &batches {
-                    let letters: Option<&dyn Letters> = Some(call.letters.as_ref());
                     join.join(&pinned, batch, ROWS_JOINED_MAX, letters, &mut |batch| {
                         joined.push(batch);
                         Ok(())
