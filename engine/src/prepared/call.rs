@@ -16,10 +16,12 @@ pub(super) type Parkings = Vec<Option<Parking>>;
 
 /// What one run of a chain has at hand.
 pub(super) struct Call<'a> {
-    pub(super) letters: &'a Arc<CallLetters>,
+    /// Takes dead letters, where some table wants any.
+    pub(super) letters: Option<&'a Arc<CallLetters>>,
     /// Rows that wait, by step; empty where none may.
     pub(super) parkings: &'a mut [Option<Parking>],
-    pub(super) now: Instant,
+    /// The time, where some row may wait.
+    pub(super) now: Option<Instant>,
     /// Whether everything that waits is to be let go.
     pub(super) is_last: bool,
 }

@@ -154,9 +154,8 @@ impl Step {
         match self {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
-                if let Some(Some(parking)) = call.parkings.get_mut(at) {
-                    let (now, is_last) = (call.now, call.is_last);
-                    let mut ready = if is_last {
+                if let (Some(Some(parking)), Some(now)) = (call.parkings.get_mut(at), call.now) {
+                    let mut ready = if call.is_last {
                         parking.release_all(join, &pinned, now)?
                     } else {
                         parking.release(join, &pinned, now)?
@@ -166,7 +165,8 @@ impl Step {
                     }
                     batches = ready;
                 }
-                let joined = look_up(join, &pinned, &batches, Some(call.letters.as_ref()))?;
+                let letters = call.letters.map(|letters| letters.as_ref() as &dyn Letters);
+                let joined = look_up(join, &pinned, &batches, letters)?;
                 drop(pinned);
                 release(kept);
                 Ok(joined)

@@ -56,7 +56,8 @@ pub struct Prepared {
     lookups: Vec<Arc<LookupJoin>>,
     /// Rows that wait for their keys, where some may.
     waiting: Option<Mutex<Parkings>>,
-    outbox: Outbox,
+    /// Dead letters that are not published yet, where there may be some.
+    outbox: Option<Outbox>,
     clock: WaitClock,
 }
 
@@ -149,7 +150,8 @@ impl Prepared {
         session.load_tables(plan, &catalog)?;
         let physical = session.single_threaded_plan(plan, &catalog)?;
         let lookups = lookups_of(&physical);
-        let outbox = Outbox::new(letter_sinks(&physical, &catalog)?);
+        let sinks = letter_sinks(&physical, &catalog)?;
+        let outbox = (!sinks.is_empty()).then(|| Outbox::new(sinks));
         let (kind, waiting) = match Chain::of_plan(&physical)? {
             Some(chain) => {
                 let waiting = chain.parkings().map(Mutex::new);
@@ -215,16 +217,18 @@ impl Prepared {
 
     /// Does a call's work, and keeps what it leaves behind if it goes well.
     fn in_one_call<T>(&self, is_last: bool, work: impl FnOnce(&mut Call<'_>) -> Result<T>) -> Result<T> {
-        let letters = Arc::new(CallLetters::default());
+        let letters = self.outbox.as_ref().map(|_| Arc::new(CallLetters::default()));
         let mut turn = self.waiting.as_ref().map(Turn::take);
         let mut call = Call {
-            letters: &letters,
+            letters: letters.as_ref(),
             parkings: turn.as_mut().map_or(&mut [], Turn::parkings),
-            now: self.clock.now(),
+            now: self.waiting.as_ref().map(|_| self.clock.now()),
             is_last,
         };
         let done = work(&mut call)?;
-        self.outbox.put(letters.drain())?;
+        if let (Some(outbox), Some(letters)) = (&self.outbox, &letters) {
+            outbox.put(letters.drain())?;
+        }
         if let Some(turn) = turn {
             turn.keep();
         }
@@ -321,7 +325,7 @@ impl Prepared {
         plan: &Arc<dyn ExecutionPlan>,
         batches: Vec<RecordBatch>,
         cancelled: Arc<AtomicBool>,
-        letters: &Arc<CallLetters>,
+        letters: Option<&Arc<CallLetters>>,
     ) -> Result<Vec<RecordBatch>> {
         let fresh = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(plan))?;
         let with_batches = fresh.transform_up(|plan| {
@@ -333,7 +337,10 @@ impl Prepared {
                 None => Transformed::no(plan),
             })
         })?;
-        let context = context_with(&self.state, Arc::clone(letters) as _);
+        let context = match letters {
+            Some(letters) => context_with(&self.state, Arc::clone(letters) as _),
+            None => self.state.task_ctx(),
+        };
         self.session
             .block_on(async move { Ok(collect(with_batches.data, context).await?) })
     }

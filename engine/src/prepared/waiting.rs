@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use fletching_planner::{Warning, WarningKind};
 
+use super::outbox::Outbox;
 use super::{Kind, Prepared};
 use crate::connector::SinkSummary;
 use crate::error::Result;
@@ -37,7 +38,7 @@ impl Prepared {
     /// # Ok::<(), fletching::Error>(())
     /// ```
     pub fn flush(&self) -> Result<Vec<SinkSummary>> {
-        self.outbox.flush()
+        self.outbox.as_ref().map_or_else(|| Ok(Vec::new()), Outbox::flush)
     }
 
     /// Returns how many rows wait for their keys.
