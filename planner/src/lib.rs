@@ -32,6 +32,7 @@ mod refuse;
 mod rewrite;
 mod slice;
 mod statement;
+mod syntax_error;
 mod warnings;
 mod watermark;
 

@@ -8,16 +8,17 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::as_of::spell_as_of;
 use crate::dialect::FletchingDialect;
-use crate::error::{Location, SqlError, SqlErrorKind, nearest};
+use crate::error::{Location, SqlError, SqlErrorKind};
 use crate::miss::{MissHints, hints_of};
 use crate::option_names::join_option_names;
 use crate::refuse;
 use crate::slice::{offset_of, slice};
 use crate::statement::{RelationKind, ShowKind};
+use crate::syntax_error::lower_first;
 use crate::watermark::{self, Watermark};
 
 /// How deep expressions and queries may nest.
-const NESTING_MAX: usize = 256;
+pub(crate) const NESTING_MAX: usize = 256;
 
 /// One parsed statement of a script.
 #[derive(Debug, Clone)]
@@ -147,22 +148,10 @@ pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
-fn lower_first(text: &mut String) {
-    if let Some(first) = text.get(..1) {
-        let lower = first.to_lowercase();
-        text.replace_range(..1, &lower);
-    }
-}
-
-/// Statements that may open a line here, for hints.
-const OPENERS: &[&str] = &[
-    "SELECT", "WITH", "VALUES", "CREATE", "DROP", "INSERT", "UPDATE", "DELETE", "SHOW", "DESCRIBE",
-    "EXPLAIN", "CHECK", "SET", "FROM",
-];
-
-struct StatementParser<'a> {
+/// Reads one statement from its tokens.
+pub(crate) struct StatementParser<'a> {
     dialect: &'a FletchingDialect,
-    tokens: Vec<TokenWithSpan>,
+    pub(crate) tokens: Vec<TokenWithSpan>,
 }
 
 impl<'a> StatementParser<'a> {
@@ -393,104 +382,6 @@ impl<'a> StatementParser<'a> {
             .get(at)
             .map_or(Ok(()), |token| Err(self.leftover(token)))
     }
-
-    fn leftover(&self, token: &TokenWithSpan) -> SqlError {
-        let text = token.token.to_string();
-        let error = SqlError::new(
-            SqlErrorKind::Syntax,
-            format!("expected the end of the statement, found '{text}'"),
-        )
-        .at(Location::from_parser(token.span.start), &text);
-        match text.to_uppercase().as_str() {
-            "EMIT" => error.hint("EMIT belongs to continuous queries, which this version does not run"),
-            "ASOF" => error.hint("say ASOF JOIN, or ASOF LEFT JOIN to keep rows without a match"),
-            "FOR" => {
-                error.hint("the time comes before the alias: JOIN r FOR SYSTEM_TIME AS OF t.ts AS x ON …")
-            }
-            _ => error,
-        }
-    }
-
-    fn expected(&self, what: &str, at: usize) -> SqlError {
-        let (found, location) = match self.tokens.get(at) {
-            Some(token) => (
-                format!("'{}'", token.token),
-                Location::from_parser(token.span.start),
-            ),
-            None => (
-                "the end of the statement".to_string(),
-                self.tokens
-                    .last()
-                    .and_then(|token| Location::from_parser(token.span.end)),
-            ),
-        };
-        SqlError::new(SqlErrorKind::Syntax, format!("expected {what}, found {found}"))
-            .at(location, found.trim_matches('\''))
-    }
-
-    /// Turns sqlparser's `… at Line: 1, Column: 8` into a placed error.
-    fn syntax_error(&self, error: ParserError) -> SqlError {
-        let text = match error {
-            ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
-            ParserError::RecursionLimitExceeded => {
-                return SqlError::new(
-                    SqlErrorKind::Syntax,
-                    format!("the statement nests more than {NESTING_MAX} levels deep"),
-                )
-                .at(
-                    self.tokens
-                        .first()
-                        .and_then(|token| Location::from_parser(token.span.start)),
-                    "",
-                );
-            }
-        };
-        let (mut message, mut location) = match text.rsplit_once(" at Line: ") {
-            Some((message, place)) => (message.to_string(), parse_place(place)),
-            None => (text, None),
-        };
-        if location.is_none() {
-            location = self
-                .tokens
-                .last()
-                .and_then(|token| Location::from_parser(token.span.end));
-        }
-        message = message
-            .replace("Expected: ", "expected ")
-            .replace("found: EOF", "found: the end of the statement");
-        let found = message.rsplit_once("found: ").map(|(_, found)| found.to_string());
-        if let Some(found) = &found {
-            let quoted = if found.starts_with("the end") {
-                found.clone()
-            } else {
-                format!("'{found}'")
-            };
-            message = message.replace(&format!("found: {found}"), &format!("found {quoted}"));
-        }
-        lower_first(&mut message);
-        let mut error =
-            SqlError::new(SqlErrorKind::Syntax, message).at(location, found.clone().unwrap_or_default());
-        let first_word = self
-            .tokens
-            .first()
-            .map(|token| token.token.to_string())
-            .unwrap_or_default();
-        if found.as_deref() == Some(first_word.as_str())
-            && let Some(near) = nearest(&first_word, OPENERS.iter().copied())
-        {
-            error = error.hint(format!("did you mean {near}?"));
-        }
-        error
-    }
-}
-
-/// Reads `1, Column: 8`.
-fn parse_place(text: &str) -> Option<Location> {
-    let (line, column) = text.split_once(", Column: ")?;
-    Some(Location {
-        line: line.trim().parse().ok()?,
-        column: column.trim().parse().ok()?,
-    })
 }
 
 #[cfg(test)]
@@ -517,7 +408,7 @@ mod tests {
         assert_eq!(
             error("SELECT a FROM t EMIT CHANGES"),
             "expected the end of the statement, found 'EMIT' (line 1, column 17); \
-             EMIT belongs to continuous queries, which this version does not run"
+             EMIT belongs to windows over streams that do not end, which this version does not run"
         );
         assert!(error("SELECT a FROM t x y").contains("found 'y' (line 1, column 19)"));
     }

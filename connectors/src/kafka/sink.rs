@@ -188,6 +188,10 @@ impl Sink for TopicSink {
         Ok(Box::new(SteadyWriter::new(self.outlet(schema, &[])?)))
     }
 
+    fn keeps_outputs(&self) -> bool {
+        true
+    }
+
     fn epochs(&self, schema: &SchemaRef, consumer: &str) -> Result<Box<dyn EpochWriter>> {
         if self.delivery == Some(Delivery::AtLeastOnce) {
             return Ok(Box::new(SteadyEpochs::new(self.outlet(schema, &[])?)));
