@@ -200,11 +200,6 @@ fn wrong_options_are_told() {
          leave it out, or say how many rows"
     );
     assert_eq!(
-        with("rows.per_second", "5"),
-        "stream r: option 'rows.per_second': it holds for a stream that goes on; \
-         add follow = 'true', or leave out rows"
-    );
-    assert_eq!(
         with("fields.idd.kind", "zipf"),
         "stream r: option 'fields.idd.kind': there is no column 'idd'; did you mean 'fields.id.kind'?"
     );

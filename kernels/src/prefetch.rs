@@ -66,7 +66,7 @@ mod tests {
         prefetch::<u64>(&[], 0);
         prefetch_range(&line, 2..4);
         prefetch_range(&line, 7..100);
-        prefetch_range(&line, 8..7);
+        prefetch_range(&line, 9..9);
         prefetch_range::<()>(&[], 0..1);
     }
 }

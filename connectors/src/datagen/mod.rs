@@ -40,7 +40,7 @@ use rate::Rate;
 /// use std::sync::Arc;
 ///
 /// use arrow::datatypes::{DataType, Field, Schema};
-/// use fletching::connector::{Connector, RelationKind, RelationSpec, ScanRequest};
+/// use fletching::connector::{Connector, Options, RelationKind, RelationSpec, ScanRequest};
 /// use fletching_connectors::DatagenConnector;
 ///
 /// let spec = RelationSpec {

@@ -71,7 +71,7 @@ impl<W: KeyWord> ClusterTable<W> {
     fn probe_of(&self, hash: u64) -> Probe {
         let home = self.groups.home(hash);
         prefetch(self.groups.all(), home as usize);
-        (home, u32::from(tag_of(hash)))
+        (home, tag_of(hash))
     }
 
     /// Locates those of a block's keys that a filter lets pass.
@@ -148,10 +148,10 @@ impl<W: KeyWord> ClusterTable<W> {
         let missing = starts.map_or(0, |starts| starts.len() - 1);
         for ((head, (home, tag)), open) in heads.iter_mut().zip(probes).zip(open) {
             let group = groups[*home as usize];
-            let matching = group.matching(*tag as u8);
+            let matching = group.matching(*tag);
             let key = group.first().wrapping_add(matching.trailing_zeros());
             *head = key | u32::from(matching != 0).wrapping_sub(1);
-            *open = (matching & matching.wrapping_sub(1) != 0) | group.may_overflow(*tag as u8);
+            *open = (matching & matching.wrapping_sub(1) != 0) | group.may_overflow(*tag);
             match starts {
                 None => keys.prefetch(*head),
                 Some(starts) => prefetch(starts, (*head as usize).min(missing)),
@@ -172,7 +172,7 @@ impl<W: KeyWord> ClusterTable<W> {
             None => key,
             Some(starts) => starts.get(key as usize).copied().unwrap_or(NO_ROW),
         };
-        let mut rows = self.groups.candidates(home, tag as u8).map(row_of);
+        let mut rows = self.groups.candidates(home, tag).map(row_of);
         rows.find(|row| keys.get_or_zero(*row) == word.stored())
             .unwrap_or(NO_ROW)
     }

@@ -36,14 +36,14 @@ impl Group {
 
     /// Returns a bit for each place whose tag is this one.
     #[inline(always)]
-    pub(super) fn matching(self, tag: u8) -> u32 {
-        equal_bytes(self.0, tag) >> 4 & ((1 << TAGS) - 1)
+    #[expect(clippy::cast_possible_truncation, reason = "a tag is a byte")]
+    pub(super) fn matching(self, tag: u32) -> u32 {
+        equal_bytes(self.0, tag as u8) >> 4 & ((1 << TAGS) - 1)
     }
 
     /// Says whether a key that would have this tag may be beyond those that have one.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "takes the high byte")]
-    pub(super) fn may_overflow(self, tag: u8) -> bool {
+    pub(super) fn may_overflow(self, tag: u32) -> bool {
         (self.0 >> 120) as u32 >> (tag % 8) & 1 == 1
     }
 
@@ -51,11 +51,11 @@ impl Group {
         self.0 = self.0 >> 32 << 32 | u128::from(key);
     }
 
-    fn set_tag(&mut self, place: u32, tag: u8) {
+    fn set_tag(&mut self, place: u32, tag: u32) {
         if place < TAGS {
             self.0 |= u128::from(tag) << (32 + 8 * place);
         } else {
-            self.0 |= 1 << (120 + u32::from(tag % 8));
+            self.0 |= 1 << (120 + tag % 8);
         }
     }
 }
@@ -143,7 +143,7 @@ impl Groups {
     }
 
     /// Returns the keys of a group that may have this tag.
-    pub(super) fn candidates(&self, home: u32, tag: u8) -> impl Iterator<Item = u32> {
+    pub(super) fn candidates(&self, home: u32, tag: u32) -> impl Iterator<Item = u32> {
         let group = self.0[home as usize];
         let end = self.0[home as usize + 1].first();
         let mut matching = group.matching(tag);
@@ -163,8 +163,8 @@ impl Groups {
 /// Returns the tag of a hash, never 0: from its low half, since the high one names the group.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "takes a byte")]
-pub(super) fn tag_of(hash: u64) -> u8 {
-    ((hash >> 24) as u8).max(1)
+pub(super) fn tag_of(hash: u64) -> u32 {
+    u32::from((hash >> 24) as u8).max(1)
 }
 
 #[cfg(test)]

@@ -102,14 +102,13 @@ fn refuses_what_does_not_fit() {
         made.unwrap_err().code()
     };
     let short = key.slice(0, 1);
-    assert_eq!(code(&[], &[key.clone()]), "key_count");
-    assert_eq!(code(&[short.clone()], &[key.clone()]), "length_mismatch");
-    assert_eq!(code(&[key.clone()], &[short]), "length_mismatch");
     let flags: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![true, false]));
-    assert_eq!(code(&[key.clone()], &[flags]), "not_interleavable");
-    let rows = ClusteredRows::new(&index, &[key.clone()], &[key])
-        .unwrap()
-        .unwrap();
+    let (key, short) = (std::slice::from_ref(&key), std::slice::from_ref(&short));
+    assert_eq!(code(&[], key), "key_count");
+    assert_eq!(code(short, key), "length_mismatch");
+    assert_eq!(code(key, short), "length_mismatch");
+    assert_eq!(code(key, &[flags]), "not_interleavable");
+    let rows = ClusteredRows::new(&index, key, key).unwrap().unwrap();
     assert!(matches!(
         rows.gather(&Picks::new(&[2])),
         Err(KernelError::RowOutOfRange { .. })

@@ -270,7 +270,7 @@ fn probes_that_mostly_find_nothing_are_answered_alike() {
     let few = scattered(&mut (0..50_000).map(|row| row * 10));
     let all = scattered(&mut (0..50_000).map(|row| row * 7 % rows));
     let index = KeyIndex::build(std::slice::from_ref(&build), &BuildOptions::default()).unwrap();
-    let clustered = ClusteredRows::new(&index, std::slice::from_ref(&build), &[build.clone()]);
+    let clustered = ClusteredRows::new(&index, std::slice::from_ref(&build), std::slice::from_ref(&build));
     let clustered = clustered.unwrap().unwrap();
     let (bytes, clustered_bytes) = (index.heap_bytes(), clustered.heap_bytes());
     let mut heads = Vec::new();
