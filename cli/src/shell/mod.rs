@@ -3,9 +3,9 @@
 
 mod complete;
 mod dot;
-mod helper;
 mod history;
 mod keywords;
+mod line_editor;
 
 use std::io::Write;
 
@@ -24,7 +24,7 @@ use crate::run::{self, Runner, Style, Summaries};
 use crate::script::{Script, Source};
 use crate::terminal::Terminal;
 use dot::DotCommand;
-use helper::ShellHelper;
+use line_editor::ShellHelper;
 
 const PROMPT: &str = "fletching> ";
 

@@ -74,7 +74,8 @@ impl KeyIndex {
         {
             let dictionary = column.as_any_dictionary();
             if dictionary.values().len() <= dictionary.len() {
-                return self.locate_dictionary(dictionary, column, heads);
+                let locate = |values: &[ArrayRef], heads: &mut [RowId]| self.locate_columns(values, heads);
+                return locate_dictionary(dictionary, column, heads, self.null_head, locate);
             }
         }
         let mut columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
@@ -112,28 +113,6 @@ impl KeyIndex {
         Ok(())
     }
 
-    /// Locates each distinct value once, then looks the rows' values up.
-    fn locate_dictionary(
-        &self,
-        dictionary: &dyn AnyDictionaryArray,
-        column: &ArrayRef,
-        heads: &mut [RowId],
-    ) -> Result<(), KernelError> {
-        let values = dictionary.values();
-        let mut value_heads = vec![NO_ROW; values.len()];
-        self.locate_columns(std::slice::from_ref(values), &mut value_heads)?;
-        let column = column.as_ref();
-        downcast_dictionary_array!(
-            column => look_up(column, &value_heads, heads),
-            // Every dictionary has integer keys.
-            _ => {}
-        );
-        if let Some(nulls) = dictionary.nulls().filter(|nulls| nulls.null_count() > 0) {
-            self.locate_nulls(nulls, heads);
-        }
-        Ok(())
-    }
-
     fn locate_nulls(&self, nulls: &NullBuffer, heads: &mut [RowId]) {
         for row in (!nulls.inner()).set_indices() {
             heads[row] = self.null_head;
@@ -161,8 +140,34 @@ pub(crate) fn check_key_types(types: &[DataType], keys: &[ArrayRef]) -> Result<(
     Ok(())
 }
 
+/// Locates each distinct value of a dictionary once, then looks the rows' values up; a row that is
+/// NULL itself gets `null_head`.
+pub(crate) fn locate_dictionary(
+    dictionary: &dyn AnyDictionaryArray,
+    column: &ArrayRef,
+    heads: &mut [RowId],
+    null_head: RowId,
+    locate: impl FnOnce(&[ArrayRef], &mut [RowId]) -> Result<(), KernelError>,
+) -> Result<(), KernelError> {
+    let values = dictionary.values();
+    let mut value_heads = vec![NO_ROW; values.len()];
+    locate(std::slice::from_ref(values), &mut value_heads)?;
+    let column = column.as_ref();
+    downcast_dictionary_array!(
+        column => look_up(column, &value_heads, heads),
+        // Every dictionary has integer keys.
+        _ => {}
+    );
+    if let Some(nulls) = dictionary.nulls().filter(|nulls| nulls.null_count() > 0) {
+        (!nulls.inner())
+            .set_indices()
+            .for_each(|row| heads[row] = null_head);
+    }
+    Ok(())
+}
+
 /// Looks up what was found for each value of a dictionary.
-pub(crate) fn look_up<K: ArrowDictionaryKeyType>(
+fn look_up<K: ArrowDictionaryKeyType>(
     dictionary: &DictionaryArray<K>,
     value_heads: &[RowId],
     heads: &mut [RowId],

@@ -43,7 +43,7 @@ pub use self::clustered::ClusteredRows;
 pub use self::layout::{BuildOptions, KeyLayout};
 
 pub(crate) use self::bucket::{BLOCK_ROWS, home_of, low_half};
-pub(crate) use self::locate::{check_key_types, look_up};
+pub(crate) use self::locate::{check_key_types, locate_dictionary};
 pub(crate) use self::row_table::plain_columns;
 
 use self::chain::Chains;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{AnyDictionaryArray, Array, ArrayRef, downcast_dictionary_array};
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, SchemaRef};
 
 use super::gather::gather_paged;
@@ -14,7 +14,7 @@ use super::memory::LiveMemory;
 use super::pages::Directory;
 use super::scan::LiveScan;
 use super::slot::{EMPTY, id_of, row_or_none};
-use crate::index::{check_key_types, common_length, look_up, union_nulls};
+use crate::index::{check_key_types, common_length, locate_dictionary, union_nulls};
 use crate::key::class::decode;
 use crate::{KernelError, NO_ROW, RowChains, RowId, select};
 
@@ -203,7 +203,8 @@ impl LiveSnapshot {
         {
             let dictionary = column.as_any_dictionary();
             if dictionary.values().len() <= dictionary.len() {
-                return self.locate_dictionary(dictionary, column, heads);
+                let locate = |values: &[ArrayRef], heads: &mut [RowId]| self.locate_columns(values, heads);
+                return locate_dictionary(dictionary, column, heads, NO_ROW, locate);
             }
         }
         let columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
@@ -215,27 +216,6 @@ impl LiveSnapshot {
             heads[row as usize] = NO_ROW;
         }
         if let Some(nulls) = union_nulls(&columns) {
-            (!nulls.inner()).set_indices().for_each(|row| heads[row] = NO_ROW);
-        }
-        Ok(())
-    }
-
-    fn locate_dictionary(
-        &self,
-        dictionary: &dyn AnyDictionaryArray,
-        column: &ArrayRef,
-        heads: &mut [RowId],
-    ) -> Result<(), KernelError> {
-        let values = dictionary.values();
-        let mut value_heads = vec![NO_ROW; values.len()];
-        self.locate_columns(std::slice::from_ref(values), &mut value_heads)?;
-        let column = column.as_ref();
-        downcast_dictionary_array!(
-            column => look_up(column, &value_heads, heads),
-            // Every dictionary has integer keys.
-            _ => {}
-        );
-        if let Some(nulls) = dictionary.nulls() {
             (!nulls.inner()).set_indices().for_each(|row| heads[row] = NO_ROW);
         }
         Ok(())

@@ -69,36 +69,41 @@ pub(super) fn is_stream(provider: &dyn TableProvider) -> bool {
     provider.downcast_ref::<StreamProvider>().is_some()
 }
 
+/// Goes down past projections, filters and aliases, and renames columns to those of what is there:
+/// none is left of one that is computed.
+fn below<'a>(mut plan: &'a LogicalPlan, columns: &mut [Option<usize>]) -> &'a LogicalPlan {
+    loop {
+        plan = match plan {
+            LogicalPlan::Projection(projection) => {
+                for column in &mut *columns {
+                    *column = column.and_then(|at| plain(projection.expr.get(at)?, &projection.input));
+                }
+                &projection.input
+            }
+            LogicalPlan::Filter(filter) => &filter.input,
+            LogicalPlan::SubqueryAlias(alias) => &alias.input,
+            _ => return plan,
+        };
+    }
+}
+
 /// Returns for each column of a filtered and projected table which one of the table's it is, as it
 /// is there; none where the plan is anything else.
 pub(super) fn columns_of_table(plan: &LogicalPlan) -> Option<Vec<Option<usize>>> {
-    let mut plan = plan;
     let mut columns: Vec<Option<usize>> = (0..plan.schema().fields().len()).map(Some).collect();
-    loop {
-        match plan {
-            LogicalPlan::Projection(projection) => {
-                for column in &mut columns {
-                    *column = column.and_then(|at| plain(projection.expr.get(at)?, &projection.input));
-                }
-                plan = &projection.input;
-            }
-            LogicalPlan::Filter(filter) => plan = &filter.input,
-            LogicalPlan::SubqueryAlias(alias) => plan = &alias.input,
-            LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
-                let provider = source_as_provider(&scan.source).ok()?;
-                if !is_table(provider.as_ref()) {
-                    return None;
-                }
-                if let Some(projection) = &scan.projection {
-                    for column in &mut columns {
-                        *column = column.and_then(|at| projection.get(at).copied());
-                    }
-                }
-                return Some(columns);
-            }
-            _ => return None,
+    let LogicalPlan::TableScan(scan) = below(plan, &mut columns) else {
+        return None;
+    };
+    let provider = source_as_provider(&scan.source).ok()?;
+    if scan.fetch.is_some() || !is_table(provider.as_ref()) {
+        return None;
+    }
+    if let Some(projection) = &scan.projection {
+        for column in &mut columns {
+            *column = column.and_then(|at| projection.get(at).copied());
         }
     }
+    Some(columns)
 }
 
 /// Returns the columns that a query groups by, by their names in its result, where all of them are
@@ -107,15 +112,8 @@ pub(super) fn group_key(query: &LogicalPlan) -> Option<Vec<String>> {
     let mut plan = query;
     let mut columns: Vec<Option<usize>> = (0..plan.schema().fields().len()).map(Some).collect();
     loop {
+        plan = below(plan, &mut columns);
         match plan {
-            LogicalPlan::Projection(projection) => {
-                for column in &mut columns {
-                    *column = column.and_then(|at| plain(projection.expr.get(at)?, &projection.input));
-                }
-                plan = &projection.input;
-            }
-            LogicalPlan::Filter(filter) => plan = &filter.input,
-            LogicalPlan::SubqueryAlias(alias) => plan = &alias.input,
             LogicalPlan::Sort(sort) => plan = &sort.input,
             LogicalPlan::Aggregate(aggregate) => {
                 let groups = aggregate.group_expr.len();
