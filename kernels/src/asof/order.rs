@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::cursor::Cursors;
 use super::search::Sorted;
 use super::times::Time;
 use crate::{NO_ROW, RowId};
@@ -35,6 +36,7 @@ pub(super) fn sort_rows<T: Time>(
         times: vec![T::default(); len],
         rows: vec![NO_ROW; len],
         latest: None,
+        cursors: Cursors::default(),
     };
     let mut next = starts.clone();
     for (row, (&group, &time)) in (0_u32..).zip(groups.iter().zip(times)) {

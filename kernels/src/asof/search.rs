@@ -1,11 +1,9 @@
-//! The search: from a time to the row that matches it, among the sorted times of its group.
+//! The search: from a time to the rows that match it, among the sorted times of its group.
 //!
-//! Probe rows mostly come in the order of time, so a group's next match is its last one or lies
-//! shortly after. Each group has a cursor: the two times that its last probe time fell between,
-//! and the rows there. A probe time between the same two is answered without a look at the group.
-//! Any other gallops from there: one step, two, four … until it has passed the time, then it
-//! halves what lies between (Bentley and Yao, "An almost optimal algorithm for unbounded
-//! searching", 1976). Rows in no order cost a binary search.
+//! A probe time at the place of its group's [cursor](super::cursor) is answered without a look at the
+//! group. Any other gallops from there: one step, two, four … until it has passed the time, then it
+//! halves what lies between (Bentley and Yao, "An almost optimal algorithm for unbounded searching",
+//! 1976). Rows in no order cost a binary search.
 //!
 //! ```text
 //!   times of a group    3  5  5  8  9  12  17  20
@@ -19,6 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use arrow_buffer::NullBuffer;
 
 use super::condition::{AsOfCondition, AsOfOp};
+use super::cursor::{Cursor, Cursors};
 use super::times::Time;
 use crate::{NO_ROW, RowId};
 
@@ -28,27 +27,30 @@ pub(super) struct Sorted<T> {
     pub(super) rows: Vec<RowId>,
     /// The latest time of all.
     pub(super) latest: Option<T>,
+    pub(super) cursors: Cursors<T>,
 }
 
 /// Where the groups lie in [`Sorted`], and where their last searches ended.
 ///
-/// The latter are hints: any value gives the same answers. Threads that search at once each work
-/// on a copy, and the last one to end leaves its own.
+/// The latter are hints, for groups too many to have cursors: any value gives the same answers.
 pub(super) struct Spans {
     /// The first position of each group, and the end of the last.
     pub(super) starts: Vec<u32>,
-    pub(super) hints: Vec<AtomicU32>,
+    hints: Vec<AtomicU32>,
 }
+
+/// Groups that have cursors at most: 2.6 MB of them for each thread.
+const CURSORS_MAX: usize = 1 << 16;
 
 impl Spans {
     pub(super) fn new(starts: Vec<u32>) -> Self {
         let groups = starts.len().saturating_sub(1);
-        let hints = starts
-            .iter()
-            .take(groups)
-            .map(|start| AtomicU32::new(*start))
-            .collect();
-        Self { starts, hints }
+        let hinted = if groups > CURSORS_MAX { groups } else { 0 };
+        let hints = starts[..hinted].iter().map(|start| AtomicU32::new(*start));
+        Self {
+            hints: hints.collect(),
+            starts,
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -56,157 +58,155 @@ impl Spans {
     }
 }
 
-/// Where a group's last search ended.
+/// The probe rows: times, and the groups of their keys.
 #[derive(Clone, Copy)]
-struct Cursor<T> {
-    /// The times on either side, or the least and the greatest there is.
-    earlier: T,
-    later: T,
-    /// Their rows, or [`NO_ROW`] at an end of the group.
-    before: RowId,
-    after: RowId,
-    /// The position of the later one.
-    at: u32,
+pub(super) struct Probes<'a, T> {
+    pub(super) times: &'a [T],
+    pub(super) nulls: Option<&'a NullBuffer>,
+    pub(super) groups: &'a [RowId],
 }
 
-impl<T: Time> Cursor<T> {
-    /// A cursor that no time is at yet.
-    fn unknown(at: u32) -> Self {
-        Self {
-            earlier: T::GREATEST,
-            later: T::LEAST,
-            before: NO_ROW,
-            after: NO_ROW,
-            at,
-        }
-    }
-
-    /// Says whether a search for this time would end here. It may say no at either end of the
-    /// group, or of time.
-    #[inline(always)]
-    fn is_at<const OR_EQUAL: bool>(&self, time: T) -> bool {
-        if OR_EQUAL {
-            self.earlier <= time && time < self.later
-        } else {
-            self.earlier < time && time <= self.later
-        }
-    }
-}
-
-/// Which of a cursor's rows is the match.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Before,
-    After,
-    Nearest,
-}
-
-/// Replaces the group of each probe row by the row that matches it.
+/// Finds for each condition the row that matches each probe row: one walk answers them all.
 pub(super) fn search<T: Time>(
     sorted: &Sorted<T>,
     spans: &Spans,
-    times: &[T],
-    nulls: Option<&NullBuffer>,
-    condition: &AsOfCondition,
-    heads: &mut [RowId],
-) {
-    let search = Search {
+    probes: Probes<'_, T>,
+    conditions: &[AsOfCondition],
+) -> Vec<Vec<RowId>> {
+    let mut found = vec![vec![NO_ROW; probes.groups.len()]; conditions.len()];
+    let walk = Walk {
         sorted,
         spans,
-        times,
-        nulls,
-        bound: condition.tolerance.map(T::bound),
+        probes,
     };
-    // One loop for each condition, so that none asks which it is at every row. A row at the probe
-    // row's own time counts as before it, or as after it.
-    match condition.op {
-        AsOfOp::AtOrBefore => search.run::<true>(heads, Side::Before),
-        AsOfOp::Before => search.run::<false>(heads, Side::Before),
-        AsOfOp::AtOrAfter => search.run::<false>(heads, Side::After),
-        AsOfOp::After => search.run::<true>(heads, Side::After),
-        AsOfOp::Nearest => search.run::<true>(heads, Side::Nearest),
+    let is_plain = |ask: &AsOfCondition| ask.tolerance.is_none() && ask.op != AsOfOp::Nearest;
+    if !conditions.iter().all(is_plain) {
+        let asks: Vec<Ask<T>> = conditions.iter().map(Ask::new).collect();
+        walk.each(|row, cursor, time| {
+            for (ask, answers) in asks.iter().zip(&mut found) {
+                answers[row] = ask.answer(cursor, time);
+            }
+        });
+        return found;
+    }
+    let takes: Vec<usize> = conditions.iter().map(|ask| place_of(ask.op)).collect();
+    match (found.as_mut_slice(), takes.as_slice()) {
+        ([answers], [take]) => walk.each(|row, cursor, time| answers[row] = candidates(cursor, time)[*take]),
+        (found, takes) => walk.each(|row, cursor, time| {
+            let candidates = candidates(cursor, time);
+            for (take, answers) in takes.iter().zip(found.iter_mut()) {
+                answers[row] = candidates[*take];
+            }
+        }),
+    }
+    found
+}
+
+/// Returns what a condition without a tolerance takes of a cursor, by [`place_of`] its operator:
+/// a table in place of a branch that is different for every condition.
+#[inline(always)]
+fn candidates<T: Time>(cursor: &Cursor<T>, time: T) -> [RowId; 4] {
+    let (before, after) = (cursor.before, cursor.after);
+    // At the beginning of a group the earlier time is the least there is, and no row's: then there
+    // is no prior row either, and the row before is none.
+    let is_equal = time == cursor.earlier && before != NO_ROW;
+    let (strictly_before, at_or_after) = if is_equal {
+        (cursor.prior, before)
+    } else {
+        (before, after)
+    };
+    [before, strictly_before, at_or_after, after]
+}
+
+/// Returns where [`candidates`] has what an operator takes.
+fn place_of(op: AsOfOp) -> usize {
+    match op {
+        AsOfOp::AtOrBefore | AsOfOp::Nearest => 0,
+        AsOfOp::Before => 1,
+        AsOfOp::AtOrAfter => 2,
+        AsOfOp::After => 3,
     }
 }
 
-struct Search<'a, T: Time> {
-    sorted: &'a Sorted<T>,
-    spans: &'a Spans,
-    times: &'a [T],
-    nulls: Option<&'a NullBuffer>,
+/// What a condition of any kind takes of a cursor.
+struct Ask<T: Time> {
+    op: AsOfOp,
     bound: Option<T::Distance>,
 }
 
-impl<T: Time> Search<'_, T> {
-    /// Searches for every probe row with a group. `OR_EQUAL` says that times equal to the probe
-    /// row's are before it.
+impl<T: Time> Ask<T> {
+    fn new(condition: &AsOfCondition) -> Self {
+        Self {
+            op: condition.op,
+            bound: condition.tolerance.map(T::bound),
+        }
+    }
+
     #[inline(always)]
-    fn run<const OR_EQUAL: bool>(&self, heads: &mut [RowId], side: Side) {
-        let hints = &self.spans.hints;
-        let hint = |group: usize| hints[group].load(Relaxed);
-        if hints.len() > heads.len() {
-            // To make the cursors would cost more than to use them.
-            return self.each(heads, side, |group, time| {
-                let mut cursor = Cursor::unknown(hint(group));
-                self.advance::<OR_EQUAL>(&mut cursor, group, time, side);
+    fn answer(&self, cursor: &Cursor<T>, time: T) -> RowId {
+        let is_equal = time == cursor.earlier && cursor.before != NO_ROW;
+        let before = (cursor.before, cursor.earlier);
+        let after = (cursor.after, cursor.later);
+        let (row, at) = match self.op {
+            AsOfOp::AtOrBefore => before,
+            AsOfOp::Before if is_equal => (cursor.prior, cursor.prior_time),
+            AsOfOp::Before => before,
+            AsOfOp::AtOrAfter if is_equal => before,
+            AsOfOp::AtOrAfter | AsOfOp::After => after,
+            // Of two equally near the earlier.
+            AsOfOp::Nearest => match (cursor.before, cursor.after) {
+                (_, NO_ROW) => before,
+                (NO_ROW, _) => after,
+                _ if time.distance(cursor.later) < time.distance(cursor.earlier) => after,
+                _ => before,
+            },
+        };
+        let is_near = self.bound.is_none_or(|bound| time.distance(at) <= bound);
+        if is_near { row } else { NO_ROW }
+    }
+}
+
+struct Walk<'a, T> {
+    sorted: &'a Sorted<T>,
+    spans: &'a Spans,
+    probes: Probes<'a, T>,
+}
+
+impl<T: Time> Walk<'_, T> {
+    /// Calls back with each probe row that has a group and a time, and the cursor at its time.
+    #[inline(always)]
+    fn each(&self, mut answer: impl FnMut(usize, &Cursor<T>, T)) {
+        let Spans { starts, hints } = self.spans;
+        if !hints.is_empty() {
+            return self.rows(|row, group, time| {
+                let mut cursor = Cursor::unknown(hints[group].load(Relaxed));
+                cursor.advance(self.sorted, (starts[group], starts[group + 1]), time);
                 hints[group].store(cursor.at, Relaxed);
-                cursor
+                answer(row, &cursor, time);
             });
         }
-        let mut cursors: Vec<Cursor<T>> = (0..hints.len())
-            .map(|group| Cursor::unknown(hint(group)))
-            .collect();
-        self.each(heads, side, |group, time| {
+        let mut cursors = self.sorted.cursors.lend(starts);
+        self.rows(|row, group, time| {
             let cursor = &mut cursors[group];
-            if !cursor.is_at::<OR_EQUAL>(time) {
-                self.advance::<OR_EQUAL>(cursor, group, time, side);
+            if !cursor.is_at(time) {
+                cursor.advance(self.sorted, (starts[group], starts[group + 1]), time);
             }
-            *cursor
+            answer(row, cursor, time);
         });
-        for (hint, cursor) in hints.iter().zip(&cursors) {
-            hint.store(cursor.at, Relaxed);
-        }
+        self.sorted.cursors.take_back(cursors);
     }
 
     #[inline(always)]
-    fn each(&self, heads: &mut [RowId], side: Side, mut find: impl FnMut(usize, T) -> Cursor<T>) {
-        let is_null = |row: usize| self.nulls.is_some_and(|nulls| nulls.is_null(row));
-        for (row, (head, &time)) in heads.iter_mut().zip(self.times).enumerate() {
-            if *head == NO_ROW {
-                continue;
-            }
-            if is_null(row) || !time.is_time() {
-                *head = NO_ROW;
-                continue;
-            }
-            let cursor = find(*head as usize, time);
-            let (found, at) = match side {
-                Side::Before => (cursor.before, cursor.earlier),
-                Side::After => (cursor.after, cursor.later),
-                Side::Nearest => nearer(&cursor, time),
-            };
-            let is_near = self.bound.is_none_or(|bound| time.distance(at) <= bound);
-            *head = if is_near { found } else { NO_ROW };
-        }
-    }
-
-    /// Moves a cursor to a time.
-    #[inline(never)]
-    fn advance<const OR_EQUAL: bool>(&self, cursor: &mut Cursor<T>, group: usize, time: T, side: Side) {
-        let Sorted { times, rows, .. } = self.sorted;
-        let (start, end) = (self.spans.starts[group], self.spans.starts[group + 1]);
-        let at = gallop(times, start, end, cursor.at, |other| {
-            if OR_EQUAL { other <= time } else { other < time }
-        });
-        *cursor = Cursor::unknown(at);
-        (cursor.earlier, cursor.later) = (T::LEAST, T::GREATEST);
-        if at > start {
-            cursor.earlier = times[at as usize - 1];
-            cursor.before = rows[at as usize - 1];
-        }
-        if at < end {
-            cursor.later = times[at as usize];
-            if side != Side::Before {
-                cursor.after = rows[last_of_run(times, at, end) as usize];
+    fn rows(&self, mut each: impl FnMut(usize, usize, T)) {
+        let Probes {
+            times,
+            nulls,
+            groups,
+        } = self.probes;
+        for (row, (&group, &time)) in groups.iter().zip(times).enumerate() {
+            let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
+            if group != NO_ROW && !is_null && time.is_time() {
+                each(row, group as usize, time);
             }
         }
     }
@@ -221,18 +221,6 @@ pub(super) fn last_of_run<T: Time>(times: &[T], at: u32, end: u32) -> u32 {
         return at;
     }
     gallop(times, next, end, next, |other| other <= time) - 1
-}
-
-/// Returns the nearer of a cursor's two rows and its time; of two equally near the earlier.
-#[inline(always)]
-fn nearer<T: Time>(cursor: &Cursor<T>, time: T) -> (RowId, T) {
-    let (before, after) = ((cursor.before, cursor.earlier), (cursor.after, cursor.later));
-    match (cursor.before, cursor.after) {
-        (_, NO_ROW) => before,
-        (NO_ROW, _) => after,
-        _ if time.distance(cursor.later) < time.distance(cursor.earlier) => after,
-        _ => before,
-    }
 }
 
 /// Returns the first position of a span whose time does not pass `is_before`, or its end; all

@@ -142,10 +142,6 @@ impl<'a> KnownHeads<'a> {
                 self.last = Some((index, keys.to_vec()));
             }
         }
-        if alike.is_empty() {
-            index.locate_in_groups(time, &condition, &mut heads)?;
-            return Ok(heads);
-        }
         let conditions: Vec<_> = std::iter::once(condition).chain(alike.iter().copied()).collect();
         let mut found = index.locate_each_in_groups(time, &conditions, &heads)?;
         found.reverse();
