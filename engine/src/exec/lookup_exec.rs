@@ -27,7 +27,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
-use crate::operator::{Letters, LookupJoin, Parking, PinnedTables, RunLetters, wait_for_change};
+use crate::operator::{JoinOutput, LookupJoin, Parking, PinnedTables, RunLetters, wait_for_change};
 use crate::table::TableSnapshot;
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
@@ -458,16 +458,19 @@ impl Probing {
     fn join_rows(&mut self, rows: &RecordBatch) -> Result<usize, Error> {
         let ready = &mut self.ready;
         let mut given = 0;
-        let letters: Option<&dyn Letters> = match &self.letters {
-            Some(letters) => Some(letters.0.as_ref()),
-            None => None,
+        let to = JoinOutput {
+            rows_max: self.rows_max,
+            letters: match &self.letters {
+                Some(letters) => Some(letters.0.as_ref()),
+                None => None,
+            },
+            is_kept: false,
         };
-        self.join
-            .join(&self.pinned, rows, self.rows_max, letters, &mut |joined| {
-                given += joined.num_rows();
-                ready.push_back(joined);
-                Ok(())
-            })?;
+        self.join.join(&self.pinned, rows, to, &mut |joined| {
+            given += joined.num_rows();
+            ready.push_back(joined);
+            Ok(())
+        })?;
         Ok(given)
     }
 

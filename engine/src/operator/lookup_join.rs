@@ -11,7 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
-    JoinKind, JoinPairs, Picks, ProbeCursor, RowId, StarArm, StarKind, StarRows, TableCursor, VisitedRows,
+    JoinKind, JoinPairs, ProbeCursor, RowId, StarArm, StarKind, StarRows, TableCursor, VisitedRows,
     finish_pairs, gather, join_pairs, select, star_join,
 };
 use fletching_planner::MissPolicy;
@@ -21,7 +21,7 @@ use super::as_of::{ArmSource, AsOfSpec};
 use super::counters::{Hopeless, LookupCounts};
 use super::letters::Letters;
 use super::miss::{ArmMiss, counted_nulls, null_keys};
-use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables};
+use super::pinned::{ArmPicks, LookupTuning, PinnedArm, PinnedTables, picks_of};
 use super::probe::Probe;
 use super::wait::Parking;
 use crate::error::{Error, Result};
@@ -93,6 +93,17 @@ pub(crate) struct LookupJoin {
     pub(super) alike: Vec<usize>,
     /// The versions that the statement reads; without them those that are current when a run begins.
     pins: Option<Arc<Pins>>,
+}
+
+/// What becomes of the rows that a join gives.
+#[derive(Clone, Copy)]
+pub(crate) struct JoinOutput<'a> {
+    /// About how many rows a batch may have.
+    pub(crate) rows_max: usize,
+    /// Takes the rows that are to be dead letters; without it they are counted and let go.
+    pub(crate) letters: Option<&'a dyn Letters>,
+    /// Whether batches are kept until many more have come, more than the caches hold.
+    pub(crate) is_kept: bool,
 }
 
 impl LookupJoin {
@@ -186,11 +197,12 @@ impl LookupJoin {
         self.pin_with(collected, self.tuning)
     }
 
-    /// Takes the tables' current versions for a query that is to be run over and over: what makes
-    /// lookups faster in the long run is made now.
-    pub(crate) fn pin_for_long(&self) -> Result<PinnedTables> {
+    /// Takes the tables' current versions for a query that is to be run over and over: copies that
+    /// make lookups faster are made now. Those that only pay in the long run are made where
+    /// `is_long` says that it is.
+    pub(crate) fn pin_for_many(&self, is_long: bool) -> Result<PinnedTables> {
         let tuning = LookupTuning {
-            is_long: true,
+            is_long,
             ..self.tuning
         };
         let pinned = self.pin_with(&[], tuning)?;
@@ -264,14 +276,12 @@ impl LookupJoin {
             .all(|(arm, pinned)| arm.source.is_current(pinned.snapshot.version()))
     }
 
-    /// Joins one probe batch; hands over output batches of at most about `rows_max` rows. `letters`
-    /// takes the rows that are to be dead letters; without it they are counted and let go.
+    /// Joins one probe batch, and hands over output batches.
     pub(crate) fn join(
         &self,
         pinned: &PinnedTables,
         batch: &RecordBatch,
-        rows_max: usize,
-        letters: Option<&dyn Letters>,
+        to: JoinOutput<'_>,
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         pinned.rows_in.fetch_add(batch.num_rows() as u64, Relaxed);
@@ -279,7 +289,7 @@ impl LookupJoin {
             return Ok(());
         }
         if self.keeps_table_rows() {
-            return self.join_whole_table(pinned, batch, rows_max, emit);
+            return self.join_whole_table(pinned, batch, to, emit);
         }
         let arms: Vec<StarArm<'_>> = self
             .arms
@@ -292,13 +302,13 @@ impl LookupJoin {
                 })
             })
             .collect::<Result<_>>()?;
-        let mut probe = Probe::new(self, pinned, batch, letters);
-        star_join(&arms, batch.num_rows(), &mut probe, rows_max, &mut |rows| {
+        let mut probe = Probe::new(self, pinned, batch, to.letters);
+        star_join(&arms, batch.num_rows(), &mut probe, to.rows_max, &mut |rows| {
             if rows.len == 0 {
                 return Ok(());
             }
             let arms: Vec<&[RowId]> = rows.arms.iter().map(Vec::as_slice).collect();
-            emit(self.gather_joined(pinned, batch, rows.probe.as_deref(), &arms)?)
+            emit(self.gather_joined(pinned, batch, (rows.probe.as_deref(), &arms), to.is_kept)?)
         })
     }
 
@@ -307,7 +317,7 @@ impl LookupJoin {
         &self,
         pinned: &PinnedTables,
         batch: &RecordBatch,
-        rows_max: usize,
+        to: JoinOutput<'_>,
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         let ([arm], [table]) = (self.arms.as_slice(), pinned.arms.as_slice()) else {
@@ -347,13 +357,14 @@ impl LookupJoin {
                 &heads,
                 arm.kind,
                 &mut cursor,
-                rows_max,
+                to.rows_max,
                 residual,
                 visited,
                 &mut pairs,
             )?;
             if arm.kind.emits_pairs() && !pairs.probe.is_empty() {
-                emit(self.gather_joined(pinned, batch, Some(&pairs.probe), &[&pairs.build])?)?;
+                let rows = (Some(pairs.probe.as_slice()), &[pairs.build.as_slice()][..]);
+                emit(self.gather_joined(pinned, batch, rows, to.is_kept)?)?;
             }
             if done {
                 return Ok(());
@@ -396,14 +407,14 @@ impl LookupJoin {
         &self,
         pinned: &PinnedTables,
         batch: &RecordBatch,
-        probe: Option<&[RowId]>,
-        arms: &[&[RowId]],
+        (probe, arms): (Option<&[RowId]>, &[&[RowId]]),
+        is_kept: bool,
     ) -> Result<RecordBatch> {
         let rows = probe.map_or(batch.num_rows(), <[RowId]>::len);
-        let probe = probe.map(Picks::new);
+        let probe = probe.map(|rows| picks_of(rows, is_kept));
         let picks = pinned.arms.iter().zip(arms);
         let picks = picks
-            .map(|(arm, rows)| ArmPicks::new(arm, rows))
+            .map(|(arm, rows)| ArmPicks::new(arm, rows, is_kept))
             .collect::<Result<Vec<_>>>()?;
         self.gather(pinned, rows, |column| {
             Ok(Some(match (column, &probe) {

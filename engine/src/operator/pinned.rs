@@ -1,7 +1,7 @@
 //! Pinned tables: the versions that one run reads, and how its output takes their columns.
 
 use std::cell::OnceCell;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
@@ -22,7 +22,7 @@ pub(crate) struct LookupTuning {
     pub(crate) interleaves: bool,
     /// Threads that build an index.
     pub(crate) threads: usize,
-    /// Whether many batches are to come, so that copies are made before the first.
+    /// Whether the tables were looked up so often that rows clustered by their keys pay.
     pub(crate) is_long: bool,
 }
 
@@ -49,6 +49,14 @@ impl PinnedTables {
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
         }
+    }
+
+    /// Says, once, that rows clustered by their keys would pay by now: so many were gathered.
+    pub(crate) fn wants_clustered(&self) -> bool {
+        let wants = |arm: &Arc<PinnedArm>| {
+            arm.wants_clustered.load(Relaxed) && arm.wants_clustered.swap(false, Relaxed)
+        };
+        self.arms.iter().any(wants)
     }
 
     /// Interleaves what the output takes from large tables now, where they were not clustered. Without
@@ -80,7 +88,9 @@ impl PinnedTables {
                     rows: PinnedRows::Released,
                     together: Vec::new(),
                     interleaved: OnceLock::new(),
+                    may_cluster: false,
                     gathered: AtomicU64::new(0),
+                    wants_clustered: AtomicBool::new(false),
                     threads: arm.threads,
                 };
                 Arc::new(arm)
@@ -104,8 +114,12 @@ pub(super) struct PinnedArm {
     /// The columns to take together, ascending; none where that gains nothing.
     together: Vec<usize>,
     interleaved: OnceLock<Arc<Interleaved>>,
-    /// Rows gathered so far without interleaved columns.
+    /// Whether rows clustered by their keys would be found faster.
+    may_cluster: bool,
+    /// Rows gathered so far from rows that are not clustered.
     gathered: AtomicU64,
+    /// Whether they became so many that clustering pays, and nobody has seen to it.
+    wants_clustered: AtomicBool,
     /// Threads that build what is missing.
     threads: usize,
 }
@@ -187,12 +201,22 @@ impl PinnedArm {
             rows: snapshot.rows()?.clone(),
             index,
         };
-        let together = if tuning.interleaves {
-            snapshot.worth_interleaving(columns)
-        } else {
-            Vec::new()
+        if !tuning.interleaves {
+            return Ok(Self::with_rows(snapshot, rows, Vec::new(), tuning));
+        }
+        let columns: Vec<usize> = columns.collect();
+        let together = snapshot.worth_interleaving(columns.iter().copied());
+        let may_cluster = match &rows {
+            PinnedRows::Indexed {
+                index: PinnedIndex::Key(index),
+                ..
+            } => ClusteredRows::serve(index) && snapshot.is_worth_clustering(&columns),
+            _ => false,
         };
-        Ok(Self::with_rows(snapshot, rows, together, tuning))
+        Ok(Self {
+            may_cluster,
+            ..Self::with_rows(snapshot, rows, together, tuning)
+        })
     }
 
     fn with_rows(
@@ -206,7 +230,9 @@ impl PinnedArm {
             rows,
             together,
             interleaved: OnceLock::new(),
+            may_cluster: false,
             gathered: AtomicU64::new(0),
+            wants_clustered: AtomicBool::new(false),
             threads: tuning.threads,
         }
     }
@@ -309,25 +335,40 @@ impl PinnedArm {
         !self.together.is_empty() && self.interleaved.get().is_none() && self.clustered().is_none()
     }
 
-    /// Takes note of rows to be gathered. The copy costs about as much as gathering as many rows
-    /// as the table has: once so many were gathered, it is likely to pay, and never costs more
+    /// Takes note of rows to be gathered. A copy costs about as much as gathering so many times the
+    /// rows the table has: once so many were gathered, it is likely to pay, and never costs more
     /// than all that was done before. One thread makes it; others go on without.
     fn note(&self, rows: usize) -> Result<()> {
-        if !self.is_to_interleave() {
+        let is_to_interleave = self.is_to_interleave();
+        if !is_to_interleave && !self.may_cluster {
             return Ok(());
         }
         let rows = rows as u64;
         let before = self.gathered.fetch_add(rows, Relaxed);
-        let enough = self.snapshot.row_count() as u64;
-        if before < enough && before.saturating_add(rows) >= enough {
+        let table_rows = self.snapshot.row_count() as u64;
+        let reaches = |enough: u64| before < enough && before.saturating_add(rows) >= enough;
+        if is_to_interleave && reaches(table_rows) {
             self.interleave()?;
+        }
+        if self.may_cluster && reaches(table_rows.saturating_mul(CLUSTERING_COST)) {
+            self.wants_clustered.store(true, Relaxed);
         }
         Ok(())
     }
 }
 
+/// For how many rows gathered of each row of a table clustering saves as much as it costs: about 6 ns
+/// each, and 50 to 100 ns.
+const CLUSTERING_COST: u64 = 8;
+
 fn released() -> Error {
     Error::internal("a table is read between two runs")
+}
+
+/// Picks rows for a result; one that is kept with many others goes past the caches.
+pub(super) fn picks_of(rows: &[RowId], is_kept: bool) -> Picks<'_> {
+    let picks = Picks::new(rows);
+    if is_kept { picks.past_caches() } else { picks }
 }
 
 /// Rows of an arm to gather, and what was gathered of them at once.
@@ -341,8 +382,8 @@ pub(super) struct ArmPicks<'a> {
 }
 
 impl<'a> ArmPicks<'a> {
-    pub(super) fn new(arm: &'a PinnedArm, rows: &'a [RowId]) -> Result<Self> {
-        let picks = Picks::new(rows);
+    pub(super) fn new(arm: &'a PinnedArm, rows: &'a [RowId], is_kept: bool) -> Result<Self> {
+        let picks = picks_of(rows, is_kept);
         arm.note(rows.len())?;
         let together = match (arm.clustered(), arm.interleaved.get()) {
             (Some(clustered), _) => clustered.gather(&picks)?,

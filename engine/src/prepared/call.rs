@@ -24,6 +24,8 @@ pub(super) struct Call<'a> {
     pub(super) now: Option<Instant>,
     /// Whether everything that waits is to be let go.
     pub(super) is_last: bool,
+    /// Whether it gives more than the caches hold.
+    pub(super) is_kept: bool,
 }
 
 /// A call's turn with the rows that wait: calls that would disturb each other come one by one.

@@ -14,7 +14,7 @@ use super::call::{Call, Parkings};
 use super::condition::Condition;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, LookupJoinExec};
-use crate::operator::{Letters, LookupJoin, Parking, PinnedTables};
+use crate::operator::{JoinOutput, Letters, LookupJoin, Parking, PinnedTables};
 
 /// Steps from the input to the result.
 pub(crate) struct Chain(Vec<Step>);
@@ -60,7 +60,7 @@ impl Chain {
         let mut batches = vec![batch];
         for (step, pinned) in self.0.iter().zip(&pins.0) {
             batches = match (step, pinned) {
-                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, None)?,
+                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, (None, false))?,
                 _ => step.run_each(&batches)?,
             };
             batches.retain(|batch| batch.num_rows() > 0);
@@ -114,7 +114,7 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         if join.join().keeps_table_rows() || !join.has_only_tables() || !chain(join.input(), steps)? {
             return Ok(false);
         }
-        let pinned = RwLock::new(Arc::new(join.join().pin_for_long()?));
+        let pinned = RwLock::new(Arc::new(join.join().pin_for_many(false)?));
         // Until the first batch comes nothing runs either.
         release(&pinned);
         steps.push(Step::Lookup(Arc::clone(join.join()), pinned));
@@ -166,7 +166,7 @@ impl Step {
                     batches = ready;
                 }
                 let letters = call.letters.map(|letters| letters.as_ref() as &dyn Letters);
-                let joined = look_up(join, &pinned, &batches, letters)?;
+                let joined = look_up(join, &pinned, &batches, (letters, call.is_kept))?;
                 drop(pinned);
                 release(kept);
                 Ok(joined)
@@ -211,11 +211,16 @@ fn look_up(
     join: &LookupJoin,
     pinned: &PinnedTables,
     batches: &[RecordBatch],
-    letters: Option<&dyn Letters>,
+    (letters, is_kept): (Option<&dyn Letters>, bool),
 ) -> Result<Vec<RecordBatch>> {
+    let to = JoinOutput {
+        rows_max: ROWS_JOINED_MAX,
+        letters,
+        is_kept,
+    };
     let mut joined = Vec::new();
     for batch in batches {
-        join.join(pinned, batch, ROWS_JOINED_MAX, letters, &mut |batch| {
+        join.join(pinned, batch, to, &mut |batch| {
             joined.push(batch);
             Ok(())
         })?;
@@ -223,13 +228,16 @@ fn look_up(
     Ok(joined)
 }
 
-/// Returns the tables' current versions, pinned anew where one has changed.
+/// Returns the tables' current versions, pinned anew where one has changed, or was looked up so often
+/// that a faster way of doing it pays.
 fn current(join: &LookupJoin, pinned: &RwLock<Arc<PinnedTables>>) -> Result<Arc<PinnedTables>> {
     let now = Arc::clone(&pinned.read());
-    if join.is_current(&now) {
+    let is_current = join.is_current(&now);
+    let is_long = is_current && now.wants_clustered();
+    if is_current && !is_long {
         return Ok(now);
     }
-    let fresh = Arc::new(join.pin_for_long()?);
+    let fresh = Arc::new(join.pin_for_many(is_long)?);
     *pinned.write() = Arc::clone(&fresh);
     Ok(fresh)
 }

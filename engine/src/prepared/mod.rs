@@ -224,6 +224,7 @@ impl Prepared {
             parkings: turn.as_mut().map_or(&mut [], Turn::parkings),
             now: self.waiting.as_ref().map(|_| self.clock.now()),
             is_last,
+            is_kept: false,
         };
         let done = work(&mut call)?;
         if let (Some(outbox), Some(letters)) = (&self.outbox, &letters) {
@@ -278,6 +279,7 @@ impl Prepared {
         call: &mut Call<'_>,
     ) -> Result<Vec<RecordBatch>> {
         let pieces: Vec<RecordBatch> = batches.iter().flat_map(pieces).collect();
+        call.is_kept = pieces.iter().map(RecordBatch::num_rows).sum::<usize>() >= KEPT_ROWS_MIN;
         let run = |piece: &RecordBatch, call: &mut Call<'_>| {
             if cancelled.load(Relaxed) {
                 return Err(Error::Cancelled);
@@ -288,13 +290,14 @@ impl Prepared {
             let enriched = pieces.iter().map(|piece| run(piece, call));
             return Ok(enriched.collect::<Result<Vec<_>>>()?.concat());
         }
-        let (letters, now) = (call.letters, call.now);
+        let (letters, now, is_kept) = (call.letters, call.now, call.is_kept);
         let run_alone = |piece: &RecordBatch| {
             let mut call = Call {
                 letters,
                 parkings: &mut [],
                 now,
                 is_last: false,
+                is_kept,
             };
             run(piece, &mut call)
         };
@@ -388,6 +391,9 @@ pub(crate) fn check_policies(lookups: &[Arc<LookupJoin>], but: &str) -> Result<(
 
 /// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.
 const PIECE_ROWS_MAX: usize = 1 << 16;
+
+/// From this many rows on, what a call gives is more than caches hold.
+const KEPT_ROWS_MIN: usize = 1 << 20;
 
 /// Cuts a batch into pieces of at most [`PIECE_ROWS_MAX`] rows, which share its buffers.
 fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> + use<'_> {

@@ -74,6 +74,12 @@ impl TableSnapshot {
         made.ok_or_else(|| Error::internal("columns that are not interleaved"))
     }
 
+    /// Says whether there are columns that rows in the order of a key could carry, and many rows.
+    pub(crate) fn is_worth_clustering(&self, columns: &[usize]) -> bool {
+        let (columns, bytes) = self.that_interleave(columns.iter().copied());
+        !columns.is_empty() && bytes >= COPY_BYTES_MIN
+    }
+
     /// Returns rows clustered by a key, with those of some columns that they carry: the copy that
     /// another query uses, or a new one. Nothing where that gains nothing: for few rows, and where the index is dense or its keys are long.
     pub(crate) fn clustered(
@@ -82,10 +88,10 @@ impl TableSnapshot {
         columns: &[usize],
         threads: usize,
     ) -> Result<Option<(Arc<ClusteredRows>, Vec<usize>)>> {
-        let (columns, bytes) = self.that_interleave(columns.iter().copied());
-        if columns.is_empty() || bytes < COPY_BYTES_MIN {
+        if !self.is_worth_clustering(columns) {
             return Ok(None);
         }
+        let (columns, _) = self.that_interleave(columns.iter().copied());
         let slot = (key.label.clone(), columns.clone());
         let made = copy_once(&self.copies.clustered, slot, || {
             let index = self.index(key, threads)?;

@@ -114,7 +114,10 @@ impl<T: Time> Cursors<T> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| {
             let groups = starts.len().saturating_sub(1);
-            starts[..groups].iter().map(|start| Cursor::unknown(*start)).collect()
+            starts[..groups]
+                .iter()
+                .map(|start| Cursor::unknown(*start))
+                .collect()
         })
     }
 
@@ -130,6 +133,8 @@ impl<T: Time> Cursors<T> {
 impl<T> Cursors<T> {
     pub(super) fn heap_bytes(&self) -> usize {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.iter().map(|set| set.capacity() * size_of::<Cursor<T>>()).sum()
+        idle.iter()
+            .map(|set| set.capacity() * size_of::<Cursor<T>>())
+            .sum()
     }
 }

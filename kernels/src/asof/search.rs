@@ -198,11 +198,7 @@ impl<T: Time> Walk<'_, T> {
 
     #[inline(always)]
     fn rows(&self, mut each: impl FnMut(usize, usize, T)) {
-        let Probes {
-            times,
-            nulls,
-            groups,
-        } = self.probes;
+        let Probes { times, nulls, groups } = self.probes;
         for (row, (&group, &time)) in groups.iter().zip(times).enumerate() {
             let is_null = nulls.is_some_and(|nulls| nulls.is_null(row));
             if group != NO_ROW && !is_null && time.is_time() {

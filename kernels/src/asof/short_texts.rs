@@ -181,7 +181,9 @@ mod tests {
     use crate::NO_ROW;
 
     fn texts(keys: impl Iterator<Item = usize>) -> ArrayRef {
-        Arc::new(StringViewArray::from_iter_values(keys.map(|key| format!("K{key}"))))
+        Arc::new(StringViewArray::from_iter_values(
+            keys.map(|key| format!("K{key}")),
+        ))
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
+use super::fill::{fill, finish};
 use super::picks::Picks;
 use crate::NO_ROW;
 
@@ -12,14 +13,18 @@ pub(super) fn gather_primitive<T: ArrowPrimitiveType>(
     picks: &Picks<'_>,
 ) -> PrimitiveArray<T> {
     let values = column.values();
-    let picked: ScalarBuffer<T::Native> = if picks.has_missing() {
+    let past_caches = picks.go_past_caches();
+    let mut picked = Vec::with_capacity(picks.rows.len());
+    if picks.has_missing() {
         // A missing row is past the end.
         let value = |row: &u32| values.get(*row as usize).copied().unwrap_or_default();
-        picks.rows.iter().map(value).collect()
+        fill(&mut picked, picks.rows.iter().map(value), past_caches);
     } else {
-        picks.rows.iter().map(|row| values[*row as usize]).collect()
-    };
-    PrimitiveArray::new(picked, gather_nulls(column.nulls(), picks))
+        let value = |row: &u32| values[*row as usize];
+        fill(&mut picked, picks.rows.iter().map(value), past_caches);
+    }
+    finish(past_caches);
+    PrimitiveArray::new(ScalarBuffer::from(picked), gather_nulls(column.nulls(), picks))
 }
 
 /// Gathers bits.

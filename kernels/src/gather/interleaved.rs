@@ -26,6 +26,7 @@ use arrow_schema::DataType;
 use rayon::prelude::*;
 
 use super::copy::{copy_keys, copy_rows, copy_to_places, fields_of, place, room_for};
+use super::fill::{fill, finish};
 use super::fixed::gather_nulls;
 use super::picks::Picks;
 use crate::key::words::KeyWord;
@@ -203,6 +204,7 @@ impl Interleaved {
                 picked.pick(self, field, picks, block);
             }
         }
+        finish(picks.go_past_caches());
         let columns = self.fields.iter().zip(picked);
         Ok(columns
             .map(|(field, picked)| field.finish(picked, picks))
@@ -361,10 +363,13 @@ impl Picked {
         macro_rules! pick {
             ($values:expr, $t:ty) => {{
                 let cells = Cells::<$t>::new(from, field.offset);
+                let past_caches = picks.go_past_caches();
                 if picks.has_missing() {
-                    $values.extend(rows.iter().map(|row| cells.get_or_zero(*row)))
+                    let values = rows.iter().map(|row| cells.get_or_zero(*row));
+                    fill($values, values, past_caches);
                 } else {
-                    $values.extend(rows.iter().map(|row| cells.get(*row as usize)))
+                    let values = rows.iter().map(|row| cells.get(*row as usize));
+                    fill($values, values, past_caches);
                 }
             }};
         }

@@ -7,6 +7,7 @@
 
 mod bytes;
 mod copy;
+mod fill;
 mod fixed;
 mod interleaved;
 mod picks;

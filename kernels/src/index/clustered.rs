@@ -10,8 +10,8 @@ use super::chain::Chains;
 use super::cluster_table::ClusterTable;
 use super::filter::FilterGate;
 use super::finder::Finder;
-use super::groups::Groups;
 use super::locate::check_key_types;
+use super::pilots::Pilots;
 use super::{KeyIndex, common_length, union_nulls};
 use crate::gather::Interleaved;
 use crate::key::class::decode;
@@ -19,7 +19,7 @@ use crate::key::hash::KeyHasher;
 use crate::key::words::{KeyWord, WordPlan};
 use crate::{KernelError, NO_ROW, Picks, RowId};
 
-/// A copy of a table's columns, row by row in the order of their keys' hashes, and an index over
+/// A copy of a table's columns, row by row in an order that their keys' hashes name, and an index over
 /// it: finding a key and fetching its row then cost one cache miss together.
 ///
 /// Rows are named by their places in the copy; [`table_rows`](Self::table_rows) leads back to the
@@ -51,8 +51,25 @@ pub struct ClusteredRows {
 }
 
 impl ClusteredRows {
+    /// Says whether rows can be clustered by an index: those of layouts `Fixed8` and `Fixed16` can.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow_array::{ArrayRef, Int64Array};
+    /// use fletching_kernels::{BuildOptions, ClusteredRows, KernelError, KeyIndex};
+    ///
+    /// let dense: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    /// let index = KeyIndex::build(&[dense], &BuildOptions::default())?;
+    /// assert!(!ClusteredRows::serve(&index));
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    #[must_use]
+    pub fn serve(index: &KeyIndex) -> bool {
+        matches!(index.finder, Finder::Fixed8(..) | Finder::Fixed16(..))
+    }
+
     /// Copies columns in the order of an index over `keys`. Returns nothing where the index is of a
-    /// layout that gains nothing: all but `Fixed8` and `Fixed16`.
+    /// layout that gains nothing, all but `Fixed8` and `Fixed16`, or where keys have equal hashes of 64 bits.
     ///
     /// 40 to 80 ns a row. Rows that the index left out, for their NULL keys, are left
     /// out here.
@@ -102,11 +119,11 @@ impl ClusteredRows {
         match &index.finder {
             Finder::Fixed8(table, plan) => {
                 let clustered = |table, plan| Finder::Clustered8(table, plan);
-                making.make::<u64>(plan, table.hasher(), clustered).map(Some)
+                making.make::<u64>(plan, table.hasher(), clustered)
             }
             Finder::Fixed16(table, plan) => {
                 let clustered = |table, plan| Finder::Clustered16(table, plan);
-                making.make::<u128>(plan, table.hasher(), clustered).map(Some)
+                making.make::<u128>(plan, table.hasher(), clustered)
             }
             _ => Ok(None),
         }
@@ -201,11 +218,13 @@ impl Making<'_> {
         plan: &WordPlan,
         hasher: &KeyHasher,
         finder: impl Fn(ClusterTable<W>, WordPlan) -> Finder,
-    ) -> Result<ClusteredRows, KernelError> {
+    ) -> Result<Option<ClusteredRows>, KernelError> {
         let words = plan.encode::<W>(self.keys, self.index.row_count, &mut Vec::new());
         let firsts = self.first_rows();
         let hashes = firsts.iter().map(|row| words[*row as usize].hash(hasher));
-        let (groups, keys) = Groups::place(hashes);
+        let Some((pilots, keys)) = Pilots::place(&hashes.collect::<Vec<u64>>()) else {
+            return Ok(None);
+        };
         let placed = self.place_rows(&firsts, &keys);
         drop(keys);
 
@@ -216,7 +235,7 @@ impl Making<'_> {
         let rows = Interleaved::clustered(self.columns, &words, &places, &placed.order)?;
         let rows = Arc::new(rows);
         let table = ClusterTable {
-            groups,
+            pilots,
             starts: placed.starts,
             rows: Arc::clone(&rows),
             hasher: hasher.clone(),
@@ -232,11 +251,11 @@ impl Making<'_> {
             null_head: placed.null_head,
             nulls_decide: self.index.nulls_decide,
         };
-        Ok(ClusteredRows {
+        Ok(Some(ClusteredRows {
             index,
             rows,
             order: placed.order,
-        })
+        }))
     }
 
     /// Returns the first row of each key in the table, ascending.

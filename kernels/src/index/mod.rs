@@ -13,7 +13,8 @@
 //!   Rows      row_table.rs     an arrow-row row │ (tag_table.rs)
 //!
 //!   clustered.rs    rows copied in the order of a Fixed8 or Fixed16 index, their keys among
-//!                   them (cluster_table.rs): found and fetched with one cache miss
+//!                   them (cluster_table.rs): found and fetched with one cache miss, where a
+//!                   perfect hash (pilots.rs) says
 //! ```
 
 mod bucket;
@@ -25,9 +26,9 @@ mod dense;
 mod fill;
 mod filter;
 mod finder;
-mod groups;
 mod layout;
 mod locate;
+mod pilots;
 mod ranks;
 mod row_table;
 mod tag_table;
