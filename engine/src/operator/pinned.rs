@@ -358,8 +358,8 @@ impl PinnedArm {
 }
 
 /// For how many rows gathered of each row of a table clustering saves as much as it costs: about 6 ns
-/// each, and 50 to 100 ns.
-const CLUSTERING_COST: u64 = 8;
+/// each, and 100 ns.
+const CLUSTERING_COST: u64 = 16;
 
 fn released() -> Error {
     Error::internal("a table is read between two runs")
