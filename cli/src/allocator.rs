@@ -22,12 +22,6 @@ pub(crate) fn tune() {
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MS) };
 }
 
-/// Gives back now what is free: after loading, where what was freed is not what is allocated next.
-pub(crate) fn give_back() {
-    // SAFETY: may be called at any time, from any thread.
-    unsafe { libmimalloc_sys::mi_collect(true) };
-}
-
 #[cfg(test)]
 mod tests {
     #[test]

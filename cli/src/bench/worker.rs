@@ -20,7 +20,6 @@ use serde::Serialize;
 use super::fault::{Fault, Result};
 use super::protocol::{Hello, Job, Loaded, Ran, Reply, Request, Spread, peak_rss_bytes};
 use super::scenario::{Run, RunKind};
-use crate::allocator;
 use crate::failure::Failure;
 
 /// Tables and their index are kept.
@@ -118,7 +117,6 @@ impl Contender {
             contender.prepared = Some(contender.prepare()?);
             contender.tables = Vec::new();
         }
-        allocator::give_back();
         Ok(contender)
     }
 
