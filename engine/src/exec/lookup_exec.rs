@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 
 use crate::error::Error;
 use crate::operator::{JoinOutput, LookupJoin, Parking, PinnedTables, RunLetters, wait_for_change};
-use crate::table::TableSnapshot;
+use crate::table::{Pins, TableSnapshot};
 
 /// Rows of a first probe slice where a table has duplicate keys and may multiply them.
 const FIRST_SLICE_ROWS: usize = 256;
@@ -129,12 +129,12 @@ fn ordered_as(input: &Arc<dyn ExecutionPlan>, join: &LookupJoin) -> EquivalenceP
 
 impl Run {
     /// Takes one version of each table for the whole run, where the tables are all there is.
-    fn pin_tables(&self, join: &LookupJoin) -> Result<(), Error> {
+    fn pin_tables(&self, join: &LookupJoin, context: &TaskContext) -> Result<(), Error> {
         if self.pinned.initialized() {
             return Ok(());
         }
         // Whoever was first meanwhile is right.
-        let _ = self.pinned.set(Arc::new(join.pin(&[])?));
+        let _ = self.pinned.set(Arc::new(join.pin(&[], pins_of(join, context))?));
         Ok(())
     }
 
@@ -150,10 +150,17 @@ impl Run {
             for plan in collected {
                 rows.push(collect_rows(plan, context).await?);
             }
-            Ok(Arc::new(join.pin(&rows)?))
+            Ok(Arc::new(join.pin(&rows, pins_of(join, context))?))
         };
         self.pinned.get_or_try_init(pin).await.cloned()
     }
+}
+
+/// Returns the versions that the run reads, where they were pinned for all of it.
+fn pins_of(join: &LookupJoin, context: &TaskContext) -> Option<Arc<Pins>> {
+    let pins = context.session_config().get_extension::<Pins>()?;
+    let mut tables = join.arms().iter().filter_map(|arm| arm.source.table());
+    tables.all(|table| pins.get(table).is_some()).then_some(pins)
 }
 
 /// Collects the rows of a plan, partition after partition, so that they keep their order.
@@ -310,7 +317,7 @@ impl ExecutionPlan for LookupJoinExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
         if self.has_only_tables() {
-            self.run.pin_tables(&self.join)?;
+            self.run.pin_tables(&self.join, &context)?;
         }
         let beginning = Beginning {
             input: self.input.execute(partition, Arc::clone(&context))?,

@@ -13,13 +13,14 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use fletching_planner::Provenance;
 
+use super::late::{LateTables, TableExec};
 use super::source_exec::{InputExec, SourceExec, StreamInput};
 use super::table_lookup::{TableLookupExec, wanted_keys};
 use crate::error::Error;
 use crate::table::{Pins, Table, TableSnapshot};
 
 /// A table's rows, as of when the plan is made; of a versioned table the current ones.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct TableRows {
     pub(crate) table: Arc<Table>,
     schema: SchemaRef,
@@ -40,6 +41,26 @@ impl TableRows {
             table: Arc::clone(table),
             schema: Provenance::append_to(table.schema())?,
         })
+    }
+
+    pub(super) fn columns(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Cuts the rows of a version into batches.
+    pub(super) fn pieces(
+        &self,
+        snapshot: &TableSnapshot,
+        batch_rows: usize,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        let cut = |chunk: &RecordBatch| {
+            let rows = chunk.num_rows();
+            let cut = (0..rows).step_by(batch_rows);
+            cut.map(|from| chunk.slice(from, batch_rows.min(rows - from)))
+                .collect::<Vec<_>>()
+        };
+        let pieces = snapshot.chunks()?.iter().flat_map(cut);
+        pieces.map(|piece| self.trace(piece, snapshot)).collect()
     }
 
     /// Adds to rows where they come from, if that is asked for.
@@ -84,8 +105,12 @@ impl TableProvider for TableRows {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> PlanResult<Arc<dyn ExecutionPlan>> {
+        let is_late = state.config().get_extension::<LateTables>().is_some();
+        let snapshot = match is_late {
+            true => None,
+            false => Some(self.table.current_of(version(&self.table, state)?)?),
+        };
         // Where rows come from is told of all of them: such a scan goes past the index.
-        let snapshot = self.table.current_of(version(&self.table, state)?)?;
         let is_traced = self.schema.fields().len() > self.table.schema().fields().len();
         if let Some(keys) = wanted_keys(&self.table, filters.iter()).filter(|_| !is_traced) {
             let threads = state.config().target_partitions();
@@ -93,17 +118,12 @@ impl TableProvider for TableRows {
             return Ok(Arc::new(lookup));
         }
         let batch_rows = state.config().batch_size();
+        let Some(snapshot) = snapshot else {
+            let rows = Arc::new(self.clone());
+            return Ok(Arc::new(TableExec::try_new(rows, projection, batch_rows, limit)?));
+        };
         let partitions = state.config().target_partitions().max(1);
-        let pieces: Vec<_> = snapshot
-            .chunks()?
-            .iter()
-            .flat_map(|chunk| {
-                (0..chunk.num_rows())
-                    .step_by(batch_rows)
-                    .map(|from| chunk.slice(from, batch_rows.min(chunk.num_rows() - from)))
-            })
-            .map(|piece| self.trace(piece, &snapshot))
-            .collect::<Result<_, _>>()?;
+        let pieces = self.pieces(&snapshot, batch_rows)?;
         // Contiguous runs, so that one partition reads the rows in order.
         let run = pieces.len().div_ceil(partitions).max(1);
         let mut partitions: Vec<Vec<_>> = pieces.chunks(run).map(<[_]>::to_vec).collect();

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Phy
 use fletching_kernels::{NO_ROW, RowId, gather};
 use futures::stream;
 
+use super::late::pinned;
 use super::provider::TableRows;
 use super::source_exec::{leaf_plan, leaf_properties};
 use crate::error::Error;
@@ -126,7 +127,8 @@ fn wanted_values(condition: &Expr, column: &str) -> Option<Vec<ScalarValue>> {
 /// Reads the rows of some keys of a table.
 pub(crate) struct TableLookupExec {
     table: Arc<Table>,
-    snapshot: Arc<TableSnapshot>,
+    /// The version to read; none where that is the run's own.
+    snapshot: Option<Arc<TableSnapshot>>,
     keys: Vec<ArrayRef>,
     /// The table's columns to read.
     columns: Vec<usize>,
@@ -137,7 +139,7 @@ pub(crate) struct TableLookupExec {
 impl TableLookupExec {
     pub(super) fn try_new(
         table: &Arc<Table>,
-        snapshot: Arc<TableSnapshot>,
+        snapshot: Option<Arc<TableSnapshot>>,
         keys: Vec<ArrayRef>,
         projection: Option<&Vec<usize>>,
         threads: usize,
@@ -155,19 +157,23 @@ impl TableLookupExec {
     }
 
     /// Finds and gathers the rows, each once, in the table's order.
-    fn rows(&self) -> Result<RecordBatch, Error> {
+    fn rows(&self, context: &TaskContext) -> Result<RecordBatch, Error> {
+        let snapshot = match &self.snapshot {
+            Some(snapshot) => Arc::clone(snapshot),
+            None => self.table.current_of(pinned(&self.table, context)?)?,
+        };
         let key = KeySpec::of_columns(self.table.schema(), self.table.primary_key());
         let mut heads = Vec::new();
         let gathered: Vec<ArrayRef>;
         let count;
-        if let Some((live, _)) = self.snapshot.live_for(&key) {
+        if let Some((live, _)) = snapshot.live_for(&key) {
             live.locate(&self.keys, None, &mut heads)?;
             let rows = distinct(heads);
             count = rows.len();
             let columns = self.columns.iter().map(|at| live.gather(*at, &rows));
             gathered = columns.collect::<Result<_, _>>()?;
         } else {
-            let index = self.snapshot.index(&key, self.threads)?;
+            let index = snapshot.index(&key, self.threads)?;
             index.locate(&self.keys, None, &mut heads)?;
             let mut rows = Vec::new();
             for mut row in distinct(heads) {
@@ -178,7 +184,7 @@ impl TableLookupExec {
             }
             let rows = distinct(rows);
             count = rows.len();
-            let all = self.snapshot.rows()?;
+            let all = snapshot.rows()?;
             let columns = self.columns.iter().map(|at| gather(all.column(*at), &rows));
             gathered = columns.collect::<Result<_, _>>()?;
         }
@@ -231,12 +237,8 @@ impl ExecutionPlan for TableLookupExec {
 
     leaf_plan!();
 
-    fn execute(
-        &self,
-        _partition: usize,
-        _context: Arc<TaskContext>,
-    ) -> PlanResult<SendableRecordBatchStream> {
-        let rows = self.rows()?;
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> PlanResult<SendableRecordBatchStream> {
+        let rows = self.rows(&context)?;
         let batches = stream::iter(std::iter::once(Ok(rows)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }

@@ -191,10 +191,14 @@ impl LookupJoin {
             .any(|(arm, pinned)| arm.kind.emits_build() && !pinned.is_unique())
     }
 
-    /// Takes the tables' current versions, and the rows collected for the run, and builds the
-    /// indexes they lack.
-    pub(crate) fn pin(&self, collected: &[Arc<TableSnapshot>]) -> Result<PinnedTables> {
-        self.pin_with(collected, self.tuning)
+    /// Takes the tables' versions, the current ones where none are given, and the rows collected for
+    /// the run, and builds the indexes they lack.
+    pub(crate) fn pin(
+        &self,
+        collected: &[Arc<TableSnapshot>],
+        pins: Option<Arc<Pins>>,
+    ) -> Result<PinnedTables> {
+        self.pin_with(collected, pins, self.tuning)
     }
 
     /// Takes the tables' current versions for a query that is to be run over and over: copies that
@@ -205,15 +209,20 @@ impl LookupJoin {
             is_long,
             ..self.tuning
         };
-        let pinned = self.pin_with(&[], tuning)?;
+        let pinned = self.pin_with(&[], None, tuning)?;
         pinned.interleave()?;
         Ok(pinned)
     }
 
-    fn pin_with(&self, collected: &[Arc<TableSnapshot>], tuning: LookupTuning) -> Result<PinnedTables> {
+    fn pin_with(
+        &self,
+        collected: &[Arc<TableSnapshot>],
+        pins: Option<Arc<Pins>>,
+        tuning: LookupTuning,
+    ) -> Result<PinnedTables> {
         let keeps_table_rows = self.keeps_table_rows();
-        let pins = match &self.pins {
-            Some(pins) => Arc::clone(pins),
+        let pins = match self.pins.clone().or(pins) {
+            Some(pins) => pins,
             None => Arc::new(self.current_versions()?),
         };
         let pin = |(at, arm): (usize, &ArmSpec)| {

@@ -32,7 +32,7 @@ impl Prepared {
     pub(crate) fn pin(&self) -> Result<ChainPins> {
         match &self.kind {
             Kind::Chain(chain) => chain.pin(),
-            Kind::Plan(_) => Err(Error::internal("a query that is no chain is run by epochs")),
+            Kind::Plan(..) => Err(Error::internal("a query that is no chain is run by epochs")),
         }
     }
 

@@ -34,12 +34,14 @@ pub(crate) use self::chain::{Chain, ChainPins};
 use self::outbox::Outbox;
 use crate::clock::WaitClock;
 use crate::error::{Error, Result};
-use crate::exec::{InputExec, lookups_of};
+use crate::exec::{InputExec, LateTables, lookups_of};
 use crate::fit::fit;
 use crate::operator::{ArmSpec, CallLetters, LookupCounts, LookupJoin};
 use crate::session::{
     Entry, Session, StatementCatalog, context_with, letter_sinks, named, output_schema, relations_of,
+    tables_of,
 };
+use crate::table::{Pins, Table};
 
 /// A query over one stream, ready to be called with batches of it, from many threads at once.
 ///
@@ -64,8 +66,8 @@ pub struct Prepared {
 enum Kind {
     /// Filters, projections and lookup joins, in order.
     Chain(Chain),
-    /// Anything else.
-    Plan(Arc<dyn ExecutionPlan>),
+    /// Anything else, and the tables that it reads.
+    Plan(Arc<dyn ExecutionPlan>, Vec<Arc<Table>>),
 }
 
 impl fmt::Debug for Prepared {
@@ -148,7 +150,7 @@ impl Prepared {
         input: SchemaRef,
     ) -> Result<Self> {
         session.load_tables(plan, &catalog)?;
-        let physical = session.single_threaded_plan(plan, &catalog)?;
+        let physical = session.single_threaded_plan(plan, &catalog, true)?;
         let lookups = lookups_of(&physical);
         let sinks = letter_sinks(&physical, &catalog)?;
         let outbox = (!sinks.is_empty()).then(|| Outbox::new(sinks));
@@ -159,7 +161,7 @@ impl Prepared {
             }
             None => {
                 check_nothing_waits(&lookups)?;
-                (Kind::Plan(physical), None)
+                (Kind::Plan(physical, tables_of(plan)?), None)
             }
         };
         let output = output_schema(plan);
@@ -211,7 +213,7 @@ impl Prepared {
         let batch = fit(batch, &self.input)?;
         self.in_one_call(false, |call| match &self.kind {
             Kind::Chain(chain) => self.one(&chain.run(batch, call)?),
-            Kind::Plan(plan) => self.one(&self.run_plan(plan, vec![batch], Arc::default(), call.letters)?),
+            Kind::Plan(..) => self.one(&self.run_plan(vec![batch], Arc::default(), call.letters)?),
         })
     }
 
@@ -263,9 +265,9 @@ impl Prepared {
         let cancelled = self.session.cancel_flag();
         self.in_one_call(false, |call| match &self.kind {
             Kind::Chain(chain) => self.run_pieces(chain, batches, &cancelled, call),
-            Kind::Plan(plan) => {
+            Kind::Plan(..) => {
                 let fitted = batches.iter().map(|batch| fit(batch, &self.input));
-                self.all(self.run_plan(plan, fitted.collect::<Result<_>>()?, cancelled, call.letters)?)
+                self.all(self.run_plan(fitted.collect::<Result<_>>()?, cancelled, call.letters)?)
             }
         })
     }
@@ -325,11 +327,13 @@ impl Prepared {
 
     fn run_plan(
         &self,
-        plan: &Arc<dyn ExecutionPlan>,
         batches: Vec<RecordBatch>,
         cancelled: Arc<AtomicBool>,
         letters: Option<&Arc<CallLetters>>,
     ) -> Result<Vec<RecordBatch>> {
+        let Kind::Plan(plan, tables) = &self.kind else {
+            return Err(Error::internal("a chain is no plan"));
+        };
         let fresh = datafusion::physical_plan::execution_plan::reset_plan_states(Arc::clone(plan))?;
         let with_batches = fresh.transform_up(|plan| {
             Ok(match plan.downcast_ref::<InputExec>() {
@@ -340,9 +344,11 @@ impl Prepared {
                 None => Transformed::no(plan),
             })
         })?;
+        let mut state = self.state.clone();
+        state.config_mut().set_extension(Arc::new(Pins::take(tables)?));
         let context = match letters {
-            Some(letters) => context_with(&self.state, Arc::clone(letters) as _),
-            None => self.state.task_ctx(),
+            Some(letters) => context_with(&state, Arc::clone(letters) as _),
+            None => state.task_ctx(),
         };
         self.session
             .block_on(async move { Ok(collect(with_batches.data, context).await?) })
@@ -414,19 +420,24 @@ impl Session {
         &self,
         plan: &datafusion::logical_expr::LogicalPlan,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let physical = self.single_threaded_plan(plan, &self.catalog()?)?;
+        let physical = self.single_threaded_plan(plan, &self.catalog()?, false)?;
         check_policies(&lookups_of(&physical), "which this table does not have")?;
         Ok(physical)
     }
 
-    /// Plans for one thread, so that nothing is exchanged between partitions.
+    /// Plans for one thread, so that nothing is exchanged between partitions; where told so, with
+    /// tables read late.
     fn single_threaded_plan(
         &self,
         plan: &LogicalPlan,
         catalog: &StatementCatalog,
+        is_late: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut state = catalog.state.clone();
         state.config_mut().options_mut().execution.target_partitions = 1;
+        if is_late {
+            state.config_mut().set_extension(Arc::new(LateTables));
+        }
         let plan = plan.clone();
         // Nobody sets it: the plan outlives the statement that made it, and each call has its own.
         let cancelled = Arc::default();

@@ -183,8 +183,8 @@ impl Table {
         if self.versions.is_some() {
             return Err(Error::Batch {
                 message: format!(
-                    "table {} is versioned: a deletion must say from when; give it to the table's source, \
-                     with op = 'column'",
+                    "table {} is versioned: a deletion must say from when; say delete_as_of, or give it to the \
+                     table's source, with op = 'column'",
                     self.name
                 ),
             });

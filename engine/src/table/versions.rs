@@ -12,12 +12,17 @@
 //! successor, as a deletion of a changelog does, is one more condition on the version found: see
 //! [`TableSnapshot::ended`](super::TableSnapshot::ended).
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int8Array, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::ScalarValue;
 
 use super::Table;
-use crate::connector::{Options, nearest};
-use crate::error::Result;
+use super::records::Records;
+use crate::connector::{CHANGE_COLUMN, Change, Options, nearest};
+use crate::error::{Error, Result};
 
 /// The options of `CREATE TABLE` that are read here, and not by the connector.
 pub(crate) const VERSION_OPTIONS: [&str; 3] = ["versioned", "version", "retention"];
@@ -162,6 +167,74 @@ impl Table {
 
     pub(crate) fn versions(&self) -> Option<&TableVersions> {
         self.versions.as_ref()
+    }
+
+    /// Ends keys of a versioned table: from each time on its key has no row, until a later version
+    /// comes. What was valid before stays in the history.
+    ///
+    /// `keys` are one column for each column of the primary key, `from` the times, of the type of
+    /// the table's `version` column or one that can be cast to it.
+    ///
+    /// # Errors
+    /// Fails where the table is not versioned or not loaded yet, the columns are not the key's or have
+    /// different lengths, or a time is NULL.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow::array::{ArrayRef, Int64Array, StringArray};
+    /// use fletching::Session;
+    ///
+    /// let session = Session::new()?;
+    /// session.sql(
+    ///     "CREATE TABLE rates (currency VARCHAR, since BIGINT, rate BIGINT, PRIMARY KEY (currency))
+    ///      WITH ('versioned' = 'true', version = 'since');
+    ///      INSERT INTO rates VALUES ('EUR', 900, 114), ('USD', 900, 102)",
+    /// )?;
+    /// let rates = session.table("rates").expect("just created");
+    /// let currency: ArrayRef = Arc::new(StringArray::from(vec!["EUR"]));
+    /// let from: ArrayRef = Arc::new(Int64Array::from(vec![930]));
+    /// rates.delete_as_of(&[currency], &from)?;
+    /// let left = session.sql("SELECT currency FROM rates")?.collect_batches()?;
+    /// assert_eq!(left.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1);
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    pub fn delete_as_of(&self, keys: &[ArrayRef], from: &ArrayRef) -> Result<()> {
+        let refuse = |message: String| Error::Batch {
+            message: format!("table {}: {message}", self.name()),
+        };
+        let Some(versions) = &self.versions else {
+            return Err(refuse("it is not versioned; say delete".into()));
+        };
+        self.check_underived()?;
+        self.readiness.check_readable(self.name())?;
+        if keys.len() != self.primary_key().len() {
+            let (found, expected) = (keys.len(), self.primary_key().len());
+            return Err(refuse(format!("expected {expected} key columns, found {found}")));
+        }
+        if let Some(column) = keys.iter().find(|column| column.len() != from.len()) {
+            let (found, expected) = (column.len(), from.len());
+            return Err(refuse(format!(
+                "a key column has {found} rows, the times {expected}"
+            )));
+        }
+        let column = |at: usize| -> Result<ArrayRef> {
+            let kind = self.schema().field(at).data_type();
+            let given = self.primary_key().iter().position(|key| *key == at);
+            match given.and_then(|given| keys.get(given)) {
+                Some(key) => Ok(cast(key, kind)?),
+                None if at == versions.column => Ok(cast(from, kind)?),
+                None => Ok(new_null_array(kind, from.len())),
+            }
+        };
+        let columns = (0..self.schema().fields().len()).map(column);
+        let mut columns: Vec<ArrayRef> = columns.collect::<Result<_>>()?;
+        columns.push(Arc::new(Int8Array::from(vec![Change::Delete as i8; from.len()])));
+        let fields = self.schema().fields().iter();
+        let fields = fields.map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
+        let change = Arc::new(Field::new(CHANGE_COLUMN, DataType::Int8, false));
+        let schema = Schema::new(fields.chain([change]).collect::<Vec<_>>());
+        let batch = RecordBatch::try_new(Arc::new(schema), columns)?;
+        self.apply(&Records::of_source(&batch, self.schema(), true)?)
     }
 }
 

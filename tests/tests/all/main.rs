@@ -21,6 +21,7 @@ mod misses;
 mod nested_loop;
 mod prepared_joins;
 mod prepared_misses;
+mod prepared_plans;
 mod pushed_batches;
 mod random_queries;
 mod readiness;

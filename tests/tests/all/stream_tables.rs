@@ -10,6 +10,7 @@ use fletching::connector::PushStream;
 use fletching::{Session, TableState};
 use proptest::prelude::*;
 
+use crate::following::{self, publish};
 use crate::seed::{runner, seed};
 use crate::sessions::{lines, query, sorted_lines};
 
@@ -230,6 +231,38 @@ fn what_fails_leaves_the_table_stale_or_failed() {
         matches!(&state, TableState::Stale(message) if message.contains("IS NOT NULL")),
         "{state:?}"
     );
+}
+
+/// A feed that fails is read on where the last commit was, and nothing is counted twice.
+#[test]
+fn a_feed_that_fails_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(folder.path(), "1.csv", "k,v\n1,10\n2,1\n");
+    let session = following::session();
+    let path = folder.path().display();
+    query(
+        &session,
+        &format!(
+            "CREATE STREAM s (k BIGINT, v BIGINT) WITH (connector = 'file', path = '{path}', format = 'csv', \
+             follow = 'true', follow.interval = '5ms')"
+        ),
+    );
+    query(
+        &session,
+        "CREATE TABLE sums WITH (retry.backoff = '5ms', retry.backoff_max = '20ms') AS
+         SELECT k, sum(v) AS total, count(*) AS n FROM s GROUP BY k",
+    );
+    let all = "SELECT * FROM sums";
+    assert_eq!(sorted_lines(&query(&session, all)), ["1|10|1", "2|1|1"]);
+    publish(folder.path(), "2.csv", "k,v\n1,5\n3,many\n");
+    let state = wait_for(&session, "sums", |state| matches!(state, TableState::Stale(_)));
+    assert!(
+        matches!(&state, TableState::Stale(why) if why.contains("2.csv, line 3, column v")),
+        "{state:?}"
+    );
+    publish(folder.path(), "2.csv", "k,v\n1,5\n3,7\n");
+    following::until(&session, all, &["1|15|2", "2|1|1", "3|7|1"]);
+    wait_for(&session, "sums", |state| *state == TableState::Ready);
 }
 
 #[test]

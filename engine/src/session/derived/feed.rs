@@ -1,19 +1,15 @@
-//! Tables made from a stream that goes on: a pipeline on a thread of its own changes them.
+//! Tables made from a stream that goes on: what a pipeline does with its records. `run.rs` runs it.
 //!
 //! ```text
 //!   feed ─▶ chunk ─▶ filters, projections, lookups ─▶ the last row of each key
 //!                                               └──▶ groups.rs ─▶ HAVING, projections ─▶ a row a group
 //! ```
 //!
-//! Each chunk is one commit. The table is ready once the feed has given what the stream held when
-//! the pipeline began; what fails before that leaves it failed, what fails later stale.
+//! Each chunk is one commit.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
@@ -27,15 +23,11 @@ use fletching_planner::SqlError;
 use super::by_key::without;
 use super::groups::Groups;
 use super::shape::{group_key, is_stream, with_input};
-use crate::connector::{Feed, Polled};
 use crate::error::{Error, Result};
 use crate::exec::InputExec;
 use crate::prepared::Chain;
 use crate::session::{Session, named, output_schema, tables_of};
-use crate::table::{Derivation, Pins, Table, TableSnapshot, TableState};
-
-/// How long a pipeline waits for records before it looks whether its table is still there.
-const POLL_WAIT: Duration = Duration::from_millis(50);
+use crate::table::{Derivation, Pins, Table, TableSnapshot};
 
 /// What a pipeline does with a chunk.
 pub(super) enum Stage {
@@ -87,7 +79,7 @@ impl Stage {
     }
 
     /// Changes a table by a chunk of records, as one commit.
-    fn apply(&mut self, table: &Table, batch: RecordBatch) -> Result<()> {
+    pub(super) fn apply(&mut self, table: &Table, batch: RecordBatch) -> Result<()> {
         match self {
             Self::Rows(chain, output) => {
                 let rows = joined(&chain.run_alone(batch)?, output)?;
@@ -253,56 +245,5 @@ impl Derivation for Pipeline {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A pipeline at work.
-pub(super) struct Run {
-    pub(super) table: Weak<Table>,
-    pub(super) feed: Box<dyn Feed>,
-    pub(super) stage: Stage,
-    pub(super) is_stopped: Arc<AtomicBool>,
-}
-
-impl Run {
-    /// Starts the thread.
-    pub(super) fn start(mut self, name: &str) -> Result<()> {
-        let named = thread::Builder::new().name(format!("keep {name}"));
-        let started = named.spawn(move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| self.consume()));
-            let ended = ended.unwrap_or_else(|_| Err(Error::internal("a pipeline panicked")));
-            if let (Err(error), Some(table)) = (ended, self.table.upgrade()) {
-                let message = error.to_string();
-                table.set_state(match table.state() {
-                    TableState::Ready => TableState::Stale(message),
-                    _ => TableState::Failed(message),
-                });
-            }
-        });
-        started.map(|_| ()).map_err(|error| Error::Resource {
-            message: format!("cannot start a thread to keep a table current: {error}"),
-        })
-    }
-
-    /// Takes chunks until the stream ends, or nobody has the table any more.
-    fn consume(&mut self) -> Result<()> {
-        while !self.is_stopped.load(Relaxed) {
-            let polled = self.feed.poll(POLL_WAIT)?;
-            let Some(table) = self.table.upgrade() else {
-                return Ok(());
-            };
-            let has_ended = matches!(polled, Polled::End);
-            if let Polled::Records(chunk) = polled {
-                self.stage.apply(&table, chunk.batch)?;
-                self.feed.committed(&[chunk.position])?;
-            }
-            if has_ended || self.feed.has_caught_up() {
-                table.set_state(TableState::Ready);
-            }
-            if has_ended {
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 }

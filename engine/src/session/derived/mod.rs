@@ -4,7 +4,7 @@
 //!   the query reads …        the table is …
 //!   tables alone             brought to their current versions by whoever reads it   follow.rs
 //!   a stream that ends       filled to its end, batch by batch; then the session's own
-//!   a stream that goes on    changed by a pipeline as records come                   feed.rs, groups.rs
+//!   a stream that goes on    changed by a pipeline as records come                   feed.rs, groups.rs, run.rs
 //!   nothing                  filled, and the session's own
 //! ```
 //!
@@ -14,8 +14,10 @@ mod by_key;
 mod feed;
 mod follow;
 mod groups;
+mod run;
 mod shape;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
@@ -28,8 +30,9 @@ use crate::connector::{FeedRequest, ReadyPoint, Source};
 use crate::error::{Error, Result};
 use crate::table::options::Ready;
 use crate::table::{Table, TableOrigin, TableState};
-use feed::{Pipeline, Run, Stage};
+use feed::{Pipeline, Stage};
 use follow::Follow;
+use run::Run;
 use shape::{group_key, streams_of};
 
 /// What a table's rows follow from.
@@ -62,7 +65,7 @@ impl Session {
         }
         match from {
             From::Tables => self.create_following(create, spec, query, catalog),
-            From::Feed(source) => self.create_fed(create, spec, query, source.as_ref(), catalog),
+            From::Feed(source) => self.create_fed(create, spec, query, &source, catalog),
             From::Once | From::Bounded => {
                 let is_last_wins = matches!(from, From::Bounded)
                     && !create.primary_key.is_empty()
@@ -151,10 +154,10 @@ impl Session {
         create: &CreateRelation,
         mut spec: TableSpec,
         query: &LogicalPlan,
-        source: &dyn Source,
+        source: &Arc<dyn Source>,
         catalog: Option<&StatementCatalog>,
     ) -> Result<Outcome> {
-        spec.check_pipeline(source)?;
+        spec.check_pipeline(source.as_ref())?;
         if let Some(catalog) = catalog {
             self.load_tables(query, catalog)?;
         }
@@ -178,19 +181,22 @@ impl Session {
         let run = match stage.filter(|_| catalog.is_some()) {
             Some(stage) => Some(Run {
                 table: Arc::downgrade(&table),
-                feed: source.feed(&FeedRequest {
+                source: Arc::clone(source),
+                request: FeedRequest {
                     batch_rows_max: self.inner.settings.read().batch_rows,
                     consumer: create.name.clone(),
                     ..FeedRequest::all()
-                })?,
+                },
                 stage,
                 is_stopped,
+                positions: BTreeMap::new(),
             }),
             None => None,
         };
+        let feed = run.as_ref().map(Run::open).transpose()?;
         let outcome = self.register_made(create, table, None)?;
-        if let Some(run) = run {
-            run.start(&create.name)?;
+        if let (Some(run), Some(feed)) = (run, feed) {
+            run.start(&create.name, feed)?;
         }
         Ok(outcome)
     }
