@@ -234,6 +234,10 @@ impl Source for DatagenSource {
         self.pace.follows
     }
 
+    fn has_end_now(&self) -> bool {
+        self.rows.is_some()
+    }
+
     fn feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {
         let (schema, fields) = self.project(request.projection.as_deref())?;
         let feed = DatagenFeed::open(schema, fields, self.seed, self.rows, self.pace, request)?;

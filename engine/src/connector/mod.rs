@@ -181,6 +181,12 @@ pub trait Source: Debug + Send + Sync {
         false
     }
 
+    /// Says whether a [scan](Self::scan) comes to an end: what goes on mostly has some records now, and
+    /// those are read.
+    fn has_end_now(&self) -> bool {
+        true
+    }
+
     /// Says whether its records are changes: each batch, of a scan and of a feed, then ends with
     /// the column [`CHANGE_COLUMN`], which [`schema`](Self::schema) does not show.
     fn has_changes(&self) -> bool {

@@ -152,7 +152,12 @@ impl Session {
                     .progress
                     .watch_stream(&name, Arc::clone(&request.report), stream.source.size());
                 if stream.source.is_unbounded() {
-                    let message = format!("stream {name} goes on: this reads what it holds now, and ends");
+                    let message = match stream.source.has_end_now() {
+                        true => format!("stream {name} goes on: this reads what it holds now, and ends"),
+                        false => format!(
+                            "stream {name} has no end: this reads on until its LIMIT, or until it is stopped"
+                        ),
+                    };
                     self.warn(Warning::new(WarningKind::ReadOnce, message));
                 }
             }

@@ -1,5 +1,6 @@
 //! Topics of a test: made, filled, and read back by a plain client, apart from what is tested.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,21 @@ pub struct Topic {
     pub name: String,
     servers: String,
     partitions: i32,
+    counting: Mutex<Option<Counting>>,
+}
+
+/// A reader that counts.
+struct Counting {
+    consumer: BaseConsumer,
+    count: usize,
+}
+
+impl std::fmt::Debug for Counting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counting")
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Broker {
@@ -90,6 +106,7 @@ impl Broker {
             name,
             servers: self.servers().to_owned(),
             partitions,
+            counting: Mutex::default(),
         };
         topic.wait_for_leaders();
         topic
@@ -178,6 +195,49 @@ impl Topic {
             .headers(headers);
         send(&producer, record);
         producer.flush(PATIENCE).expect("delivery");
+    }
+
+    /// Sends keys and values of one's own, each to the partition of its key, and waits until they are there.
+    ///
+    /// # Panics
+    /// Panics where the broker does not take them.
+    pub fn send_keyed(&self, records: impl Iterator<Item = (String, String)>) {
+        let producer = self.producer();
+        for (key, value) in records {
+            let record = BaseRecord::<[u8], [u8]>::to(&self.name);
+            send(&producer, record.key(key.as_bytes()).payload(value.as_bytes()));
+        }
+        producer.flush(PATIENCE).expect("delivery");
+    }
+
+    /// Returns how many committed records there are, as far as they can be read now. Goes on where the last
+    /// count on this topic's handle has ended.
+    ///
+    /// # Panics
+    /// Panics where they cannot be read.
+    pub fn committed_count(&self) -> usize {
+        let mut counting = self.counting.lock().expect("no panic before");
+        let Counting { consumer, count } = counting.get_or_insert_with(|| {
+            let consumer = self.consumer();
+            let mut list = TopicPartitionList::new();
+            for partition in 0..self.partitions {
+                list.add_partition_offset(&self.name, partition, Offset::Beginning)
+                    .expect("a partition");
+            }
+            consumer.assign(&list).expect("an assignment");
+            Counting { consumer, count: 0 }
+        });
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(_)) => *count += 1,
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                // The broker may be away just now.
+                Some(Err(KafkaError::MessageConsumption(_))) | None => break,
+                Some(Err(error)) => panic!("{}: {error}", self.name),
+            }
+        }
+        *count
     }
 
     fn producer(&self) -> BaseProducer {

@@ -1,0 +1,217 @@
+//! A process that runs a pipeline from topic to topic until somebody ends it: this test program, started
+//! once more.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use fletching::Session;
+use fletching_tests::broker::{Broker, Topic};
+use serde_json::{Value, json};
+
+/// What a victim is told to do.
+const JOB: &str = "FLETCHING_TEST_VICTIM";
+
+/// Trades in order per user, three tables, and what they come to.
+pub(crate) struct Topics {
+    pub(crate) trades: Topic,
+    users: Topic,
+    limits: Topic,
+    prices: Topic,
+    pub(crate) enriched: Topic,
+}
+
+/// Users and symbols in the tables; every trade has one of each.
+pub(crate) const USERS: i64 = 500;
+const SYMBOLS: i64 = 20;
+
+fn tier(user: i64) -> &'static str {
+    if user % 2 == 0 { "gold" } else { "silver" }
+}
+
+impl Topics {
+    pub(crate) fn new(broker: &Broker, name: &str) -> Self {
+        let table =
+            |table: &str| broker.topic_with(&format!("{name}-{table}"), 2, &[("cleanup.policy", "compact")]);
+        let topics = Self {
+            trades: broker.topic(&format!("{name}-trades"), 4),
+            users: table("users"),
+            limits: table("limits"),
+            prices: table("prices"),
+            enriched: broker.topic(&format!("{name}-enriched"), 4),
+        };
+        let fill = |topic: &Topic, count: i64, value: &dyn Fn(i64) -> Value| {
+            let records: Vec<(String, String)> = (0..count)
+                .map(|key| (key.to_string(), value(key).to_string()))
+                .collect();
+            let records: Vec<_> = records
+                .iter()
+                .map(|(key, value)| (Some(key.as_str()), Some(value.as_str())))
+                .collect();
+            topic.send(&records);
+        };
+        fill(&topics.users, USERS, &|key| json!({"tier": tier(key)}));
+        fill(&topics.limits, USERS, &|key| json!({"most": key * 10}));
+        fill(
+            &topics.prices,
+            SYMBOLS,
+            &|key| json!({"price": format!("{key}.25")}),
+        );
+        topics
+    }
+
+    /// Sends trades, each to the partition of its user.
+    pub(crate) fn send(&self, ids: std::ops::Range<i64>) {
+        let trade = |id: i64| {
+            let (user, symbol) = (id % USERS, id % SYMBOLS);
+            format!("{{\"trade_id\":{id},\"user_id\":{user},\"symbol\":{symbol}}}")
+        };
+        let records = ids.map(|id| ((id % USERS).to_string(), trade(id)));
+        self.trades.send_keyed(records);
+    }
+
+    fn job(&self, broker: &Broker, checkpoints: &Path, settings: &str) -> Value {
+        json!({
+            "servers": broker.servers(),
+            "checkpoints": checkpoints,
+            "settings": settings,
+            "trades": self.trades.name,
+            "users": self.users.name,
+            "limits": self.limits.name,
+            "prices": self.prices.name,
+            "enriched": self.enriched.name,
+        })
+    }
+
+    /// Starts a victim. `settings` are statements; `environment` is added to its own.
+    pub(crate) fn start(
+        &self,
+        broker: &Broker,
+        checkpoints: &Path,
+        settings: &str,
+        environment: &[(&str, &str)],
+    ) -> Child {
+        let job = self.job(broker, checkpoints, settings);
+        let program = std::env::current_exe().unwrap();
+        Command::new(program)
+            .args(["--exact", "victim::runs_when_told", "--nocapture"])
+            .env(JOB, job.to_string())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Insists that each trade came out once, as it should be, and those of a user in their order.
+    ///
+    /// Between them may be none: a reader sees what has been committed so far.
+    pub(crate) fn insist(&self, count: i64, is_all: bool) -> usize {
+        let records = self.enriched.records();
+        let mut seen = vec![false; usize::try_from(count).unwrap()];
+        let mut last = vec![-1; usize::try_from(USERS).unwrap()];
+        for record in &records {
+            let value: Value = serde_json::from_str(record.text()).unwrap();
+            let (id, user) = (
+                value["trade_id"].as_i64().unwrap(),
+                value["user_id"].as_i64().unwrap(),
+            );
+            let (at, of_user) = (usize::try_from(id).unwrap(), usize::try_from(user).unwrap());
+            assert!(!std::mem::replace(&mut seen[at], true), "trade {id} came twice");
+            assert_eq!(user, id % USERS, "{value}");
+            assert!(
+                last[of_user] < id,
+                "trade {id} of user {user} came after {}",
+                last[of_user]
+            );
+            last[of_user] = id;
+            let expected = json!({
+                "trade_id": id,
+                "user_id": user,
+                "tier": tier(user),
+                "most": user * 10,
+                "price": value["price"],
+            });
+            assert_eq!(value, expected);
+            assert_eq!(
+                value["price"].to_string().trim_matches('"'),
+                format!("{}.25", id % SYMBOLS)
+            );
+        }
+        if is_all {
+            let lost = seen.iter().position(|seen| !seen);
+            assert_eq!(lost, None, "a trade was lost; {} came", records.len());
+        }
+        records.len()
+    }
+}
+
+/// Asks a process to end as Ctrl-C does, by closing what it reads; returns what it said.
+pub(crate) fn end(mut victim: Child) -> (bool, String) {
+    drop(victim.stdin.take());
+    let said = victim.wait_with_output().unwrap();
+    (
+        said.status.success(),
+        String::from_utf8_lossy(&said.stderr).into_owned(),
+    )
+}
+
+/// Sends a signal to a process, as `STOP`.
+pub(crate) fn signal(victim: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &victim.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// What a victim does; without a job it is no test.
+#[test]
+fn runs_when_told() {
+    let Ok(job) = std::env::var(JOB) else { return };
+    let job: Value = serde_json::from_str(&job).unwrap();
+    let text = |name: &str| job[name].as_str().unwrap().to_string();
+    let at = |topic: &str, more: &str| {
+        format!(
+            "WITH (connector = 'kafka', 'bootstrap.servers' = '{}', topic = '{}', format = 'json'{more})",
+            text("servers"),
+            text(topic)
+        )
+    };
+    let script = format!(
+        "SET checkpoint.path = '{}';
+         SET checkpoint.interval = '20ms';
+         {}
+         CREATE STREAM trades (trade_id BIGINT, user_id BIGINT, symbol BIGINT) {};
+         CREATE TABLE users (user_id BIGINT, tier VARCHAR, PRIMARY KEY (user_id)) {};
+         CREATE TABLE limits (user_id BIGINT, most BIGINT, PRIMARY KEY (user_id)) {};
+         CREATE TABLE prices (symbol BIGINT, price DECIMAL(9, 2), PRIMARY KEY (symbol)) {};",
+        text("checkpoints"),
+        text("settings"),
+        at("trades", ""),
+        at("users", ", key = 'user_id'"),
+        at("limits", ", key = 'user_id'"),
+        at("prices", ", key = 'symbol'"),
+    );
+    let sink = format!(
+        "CREATE SINK enriched {} AS SELECT t.trade_id, t.user_id, u.tier, l.most, p.price FROM trades t \
+         JOIN users u ON t.user_id = u.user_id JOIN limits l ON t.user_id = l.user_id \
+         JOIN prices p ON t.symbol = p.symbol",
+        at("enriched", ", key = 'user_id'")
+    );
+    let builder = Session::builder().connectors(fletching_connectors::all());
+    let session = builder.threads(2).build().unwrap();
+    session.sql(&script).unwrap();
+    let pipeline = session.start(&sink).unwrap();
+    let watched = pipeline.clone();
+    // Whoever started it closes its input to have it end; then it commits what it has taken in.
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        watched.stop();
+    });
+    if let Err(error) = pipeline.wait() {
+        eprintln!("pipeline: {error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
