@@ -6,6 +6,8 @@ mod endings;
 mod errors;
 mod formats;
 #[cfg(unix)]
+mod kafka_example;
+#[cfg(unix)]
 mod killing;
 mod pipelines;
 mod scripts;
