@@ -254,6 +254,10 @@ mod tests {
         *state
     }
 
+    fn below(state: &mut u64, bound: usize) -> usize {
+        usize::try_from(next(state) % bound as u64).unwrap()
+    }
+
     fn batch(records: &[(i64, i64, i8)]) -> RecordBatch {
         let mut fields = schema().fields().to_vec();
         fields.push(Arc::new(Field::new("_change", DataType::Int8, false)));
@@ -290,18 +294,21 @@ mod tests {
         rows
     }
 
-    /// Damages the newest file, as a bit that flips or a file cut short does.
+    /// Damages one of the files, as a bit that flips or a file cut short does.
     fn damage(folder: &std::path::Path, state: &mut u64) {
         let mut files: Vec<_> = fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .collect();
         files.retain(|path| !path.ends_with("lock"));
-        let Some(path) = files.get(next(state) as usize % files.len().max(1)) else {
+        let Some(path) = files.get(below(state, files.len().max(1))) else {
             return;
         };
         let mut bytes = fs::read(path).unwrap();
-        let at = next(state) as usize % bytes.len();
+        if bytes.is_empty() {
+            return;
+        }
+        let at = below(state, bytes.len());
         if next(state).is_multiple_of(2) {
             bytes.truncate(at);
         } else {
@@ -326,7 +333,7 @@ mod tests {
             let source: Vec<Vec<_>> = (0..12)
                 .map(|_| {
                     let record = |state: &mut u64| {
-                        let change = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2][next(state) as usize % 10];
+                        let change = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2][below(state, 10)];
                         (next(state) as i64 & 15, next(state) as i64, change)
                     };
                     (0..next(&mut state) % 6).map(|_| record(&mut state)).collect()
