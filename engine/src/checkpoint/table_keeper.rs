@@ -204,6 +204,11 @@ impl TableKeeper {
             || self.deltas > DELTAS_MIN + (self.base_bytes >> 20)
     }
 
+    /// Has the whole table written next.
+    pub(crate) fn want_base(&mut self) {
+        self.needs_base = true;
+    }
+
     /// Forgets what is there: the next state is a whole one.
     pub(crate) fn restart(&mut self) {
         self.needs_base = true;

@@ -162,7 +162,8 @@ impl Feeding {
                     // The feed is not told that this is committed: another session reads it, too.
                     let partition = Arc::clone(&chunk.position.partition);
                     self.positions.insert(partition, chunk.position);
-                    if let Some(kept) = self.kept.as_mut().filter(|_| self.is_ready) {
+                    if let Some(kept) = &mut self.kept {
+                        // Also what is read between a restored state and the table's being ready.
                         kept.note(&chunk.batch);
                     }
                     self.keep(&table);

@@ -29,6 +29,10 @@ use crate::error::{Error, Result};
 /// Bytes of records that are noted before they are written, whatever the time.
 const NOTED_BYTES: usize = 32 << 20;
 
+/// Bytes of records that are held while they cannot be written, as while a restored table catches up
+/// or another program has the lock; beyond them the whole table is written instead.
+const UNWRITTEN_BYTES: usize = 8 * NOTED_BYTES;
+
 /// Where a session keeps the state of its tables.
 #[derive(Debug, Clone)]
 pub(crate) struct StatePlace {
@@ -125,6 +129,11 @@ impl Kept {
         if !self.keeper.needs_base() {
             self.bytes += records.get_array_memory_size();
             self.noted.push(Piece::Changes(records.clone()));
+        }
+        if self.bytes > UNWRITTEN_BYTES {
+            self.noted.clear();
+            self.bytes = 0;
+            self.keeper.want_base();
         }
     }
 
