@@ -9,6 +9,7 @@ mod crc32c;
 mod format;
 mod keeper;
 mod storage;
+mod stored_table;
 mod table_format;
 mod table_keeper;
 
@@ -19,6 +20,8 @@ pub(crate) use keeper::{Keeper, Turn};
 pub(crate) use storage::{LocalFolder, Storage};
 pub(crate) use table_format::Piece;
 pub(crate) use table_keeper::{TableKeeper, table_folder_of};
+
+pub use stored_table::{StoredTable, TableContents, tables};
 
 use crate::connector::Position;
 use crate::error::{Error, Result};

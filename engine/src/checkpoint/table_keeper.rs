@@ -22,6 +22,7 @@ use rayon::prelude::*;
 use super::folder_of;
 use super::keeper::{numbered, unwritable};
 use super::storage::Storage;
+use super::stored_table::TABLE_PREFIX;
 use super::table_format::{Piece, StateFile, decode, encode};
 use crate::connector::Position;
 use crate::error::{Error, Result};
@@ -68,7 +69,7 @@ pub(crate) fn table_folder_of(path: &Path, table: &str) -> PathBuf {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    path.join(format!("table.{name}"))
+    path.join(format!("{TABLE_PREFIX}{name}"))
 }
 
 impl TableKeeper {
@@ -295,6 +296,62 @@ impl TableKeeper {
         self.storage.write(name, &bytes).map_err(failed)?;
         Ok(bytes.len())
     }
+}
+
+/// The files of a table's newest state.
+#[derive(Debug, Default)]
+pub(super) struct StateNames {
+    pub(super) base: Option<u64>,
+    /// The numbers of what was written since.
+    pub(super) deltas: Vec<u64>,
+}
+
+impl StateNames {
+    pub(super) fn of(names: &[String]) -> Self {
+        let base = names.iter().filter_map(|name| numbered(BASE, name)).max();
+        let mut deltas: Vec<u64> = names
+            .iter()
+            .filter_map(|name| numbered(DELTA, name))
+            .filter(|number| base.is_some_and(|base| *number > base))
+            .collect();
+        deltas.sort_unstable();
+        Self { base, deltas }
+    }
+
+    /// Returns the names of all files of state.
+    pub(super) fn all(names: &[String]) -> Vec<String> {
+        let all = names.iter().filter(|name| number_of(name).is_some());
+        all.cloned().collect()
+    }
+}
+
+/// Reads the newest state, whosever it is, or says what is wrong with it; nothing where there is none.
+pub(super) fn read_state(
+    storage: &dyn Storage,
+    names: &[String],
+) -> Result<Option<(Vec<Piece>, Vec<Position>)>, String> {
+    let read = |name: &str| -> Result<StateFile, String> {
+        let told = |reason: String| format!("{}/{name} is damaged: {reason}", storage.place());
+        let bytes = storage.read(name).map_err(|error| told(error.to_string()))?;
+        decode(&bytes).map_err(told)
+    };
+    let state = StateNames::of(names);
+    let Some(number) = state.base else {
+        return Ok(None);
+    };
+    let base = read(&name_of(BASE, number))?;
+    let mut pieces = Vec::new();
+    for part in 0..base.parts {
+        pieces.extend(read(&part_name(number, part))?.pieces);
+    }
+    pieces.extend(base.pieces);
+    let mut positions = base.positions;
+    for delta in state.deltas {
+        let delta = read(&name_of(DELTA, delta))?;
+        pieces.extend(delta.pieces);
+        positions = delta.positions;
+    }
+    Ok(Some((pieces, positions)))
 }
 
 fn name_of(kind: &str, number: u64) -> String {
