@@ -12,6 +12,7 @@ mod dependencies;
 mod derived_tables;
 mod following;
 mod join_cases;
+mod kept_tables;
 mod key_values;
 mod large_tables;
 mod licences;
