@@ -149,6 +149,9 @@ impl Feeding {
                     let partition = Arc::clone(&chunk.position.partition);
                     self.positions.insert(partition, chunk.position);
                 }
+                Polled::Gone(partition) => {
+                    self.positions.remove(&partition);
+                }
                 Polled::Idle => self.note_silence(),
                 Polled::End => {
                     if !self.is_ready {
