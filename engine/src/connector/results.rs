@@ -23,10 +23,16 @@ use crate::error::{Error, Result};
 const ROWS_MAX: usize = 16 << 20;
 
 /// The options of such a sink.
-const OPTIONS: &[OptionSpec] = &[OptionSpec {
-    name: "rows.max",
-    help: "rows that may wait to be taken; one more is an error",
-}];
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "connector",
+        help: "memory",
+    },
+    OptionSpec {
+        name: "rows.max",
+        help: "rows that may wait to be taken; one more is an error",
+    },
+];
 
 /// What was written into a sink and not taken yet.
 #[derive(Debug)]

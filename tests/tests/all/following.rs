@@ -469,6 +469,21 @@ fn a_query_over_a_followed_stream_says_that_it_ends() {
     let warnings = session.take_warnings();
     let codes: Vec<_> = warnings.iter().map(|warning| warning.code()).collect();
     assert_eq!(codes, ["READ_ONCE"], "{warnings:?}");
+    assert!(warnings[0].message.contains("and ends"), "{warnings:?}");
+}
+
+#[test]
+fn a_query_over_a_stream_without_an_end_says_that_it_goes_on() {
+    let session = session();
+    let sql = "CREATE STREAM s (k BIGINT) WITH (connector = 'datagen', fields.k.kind = 'sequence')";
+    session.sql(sql).unwrap();
+    assert_eq!(lines(&query(&session, "SELECT k FROM s LIMIT 2")), ["1", "2"]);
+    let warnings = session.take_warnings();
+    let told = "stream s has no end: this reads on until its LIMIT, or until it is stopped";
+    assert!(
+        matches!(warnings.as_slice(), [warning] if warning.message == told),
+        "{warnings:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use fletching::connector::PushStream;
 use fletching::{Session, TableState};
 use proptest::prelude::*;
@@ -276,6 +276,42 @@ fn a_feed_that_fails_is_tried_again() {
     publish(folder.path(), "2.csv", "k,v\n1,5\n3,7\n");
     following::until(&session, all, &["1|15|2", "2|1|1", "3|7|1"]);
     wait_for(&session, "sums", |state| *state == TableState::Ready);
+}
+
+/// Texts of a program's batches are no views, and those of tables are.
+#[test]
+fn groups_may_have_keys_of_text() {
+    let session = Session::builder().threads(2).build().unwrap();
+    let texts = |rows: &[(&str, i64)]| {
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, _)| name)));
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, value)| *value)));
+        RecordBatch::try_from_iter([("name", names), ("v", values)]).unwrap()
+    };
+    let stream = session.open_stream("s", texts(&[]).schema()).unwrap();
+    query(
+        &session,
+        "CREATE TABLE sums AS SELECT name, sum(v) AS total FROM s GROUP BY name HAVING sum(v) < 10",
+    );
+    stream
+        .push(&texts(&[
+            ("a", 1),
+            ("a name of more than twelve bytes", 2),
+            ("a", 3),
+        ]))
+        .unwrap();
+    assert!(stream.wait_until_read(LONGEST));
+    let all = "SELECT * FROM sums";
+    assert_eq!(
+        sorted_lines(&query(&session, all)),
+        ["a name of more than twelve bytes|2", "a|4"]
+    );
+    // One goes by HAVING, one comes.
+    stream.push(&texts(&[("a", 6), ("b", 5)])).unwrap();
+    assert!(stream.wait_until_read(LONGEST));
+    assert_eq!(
+        sorted_lines(&query(&session, all)),
+        ["a name of more than twelve bytes|2", "b|5"]
+    );
 }
 
 /// A pipeline that meets, in a table, the running aggregate of another stream.
