@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use fletching::checkpoint::{self, StoredCheckpoint};
+use fletching::checkpoint::{self, StoredCheckpoint, StoredTable};
+use fletching::connector::Position;
 
 use crate::failure::Failure;
 use crate::figures;
@@ -11,12 +12,12 @@ use crate::figures;
 /// What may be done with checkpoints.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointsCommand {
-    /// List the checkpoints of each pipeline, the newest first
+    /// List the checkpoints of each pipeline, the newest first, and the tables that are kept
     List {
         /// What checkpoint.path was set to, or the folder of one pipeline in it
         path: PathBuf,
     },
-    /// Show what the newest checkpoint of each pipeline holds, or an older one
+    /// Show what the newest checkpoint of each pipeline holds, or an older one, and what is kept of tables
     Inspect {
         /// What checkpoint.path was set to, or the folder of one pipeline in it
         path: PathBuf,
@@ -34,7 +35,7 @@ pub(crate) enum CheckpointsCommand {
         #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "all")]
         keep: usize,
 
-        /// Keep none: the pipelines begin anew
+        /// Keep none, nor the tables: pipelines begin anew, and tables are read from their sources
         #[arg(long)]
         all: bool,
     },
@@ -43,15 +44,27 @@ pub(crate) enum CheckpointsCommand {
 /// Does what is asked for.
 pub(crate) fn run(command: &CheckpointsCommand) -> Result<(), Failure> {
     let lines = match command {
-        CheckpointsCommand::List { path } => list(path)?.iter().map(line).collect(),
+        CheckpointsCommand::List { path } => {
+            let (checkpoints, tables) = found(path)?;
+            let tables = tables.iter().map(table_line);
+            checkpoints.iter().map(line).chain(tables).collect()
+        }
         CheckpointsCommand::Inspect { path, epoch } => inspect(path, *epoch)?,
         CheckpointsCommand::Prune { path, keep, all } => {
             let keep = if *all { 0 } else { *keep };
             let removed = checkpoint::prune(path, keep).map_err(|error| Failure::engine(&error, |_| None))?;
-            vec![format!(
+            let mut lines = vec![format!(
                 "{} removed",
                 figures::counted(removed.len() as u64, "checkpoint")
-            )]
+            )];
+            for table in tables(path).iter().filter(|_| *all) {
+                let files = table
+                    .remove()
+                    .map_err(|error| Failure::engine(&error, |_| None))?;
+                let files = figures::counted(files as u64, "file");
+                lines.push(format!("table {}: {files} removed", table.table));
+            }
+            lines
         }
     };
     print(&lines)
@@ -69,15 +82,53 @@ fn print(lines: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn list(path: &Path) -> Result<Vec<StoredCheckpoint>, Failure> {
-    let found = checkpoint::list(path).map_err(|error| Failure::engine(&error, |_| None))?;
-    if found.is_empty() {
+/// Returns what there is; there must be something.
+fn found(path: &Path) -> Result<(Vec<StoredCheckpoint>, Vec<StoredTable>), Failure> {
+    let checkpoints = checkpoint::list(path).map_err(|error| Failure::engine(&error, |_| None))?;
+    let tables = tables(path);
+    if checkpoints.is_empty() && tables.is_empty() {
         return Err(Failure::outside(format!(
             "{}: there are no checkpoints",
             path.display()
         )));
     }
-    Ok(found)
+    Ok((checkpoints, tables))
+}
+
+/// Returns the tables that are kept; the folder of a single pipeline has none.
+fn tables(path: &Path) -> Vec<StoredTable> {
+    checkpoint::tables(path).unwrap_or_default()
+}
+
+fn table_line(stored: &StoredTable) -> String {
+    let what = match stored.base {
+        Some(base) => {
+            let deltas = figures::counted(stored.deltas as u64, "delta");
+            format!("base {base} and {deltas}")
+        }
+        None => "nothing yet".into(),
+    };
+    format!("table {}  {} bytes  {what}", stored.table, stored.bytes)
+}
+
+fn table_contents(stored: &StoredTable) -> Vec<String> {
+    let mut lines = vec![
+        table_line(stored),
+        format!("  folder      {}", stored.path.display()),
+    ];
+    match stored.contents() {
+        Ok(contents) => {
+            lines.push(format!("  rows        {}", contents.rows));
+            lines.push(format!("  changes     {}", contents.changes));
+            lines.extend(contents.positions.iter().map(position_line));
+        }
+        Err(error) => lines.push(format!("  {error}")),
+    }
+    lines
+}
+
+fn position_line(position: &Position) -> String {
+    format!("  position    {} at {}", position.partition, position.place)
 }
 
 fn line(stored: &StoredCheckpoint) -> String {
@@ -98,7 +149,8 @@ fn line(stored: &StoredCheckpoint) -> String {
 fn inspect(path: &Path, epoch: Option<u64>) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
     let mut seen = Vec::new();
-    for stored in list(path)? {
+    let (checkpoints, tables) = found(path)?;
+    for stored in checkpoints {
         let is_wanted = match epoch {
             Some(epoch) => stored.epoch == epoch,
             None => !seen.contains(&stored.pipeline),
@@ -109,6 +161,9 @@ fn inspect(path: &Path, epoch: Option<u64>) -> Result<Vec<String>, Failure> {
             lines.extend(contents(&stored));
             seen.push(stored.pipeline);
         }
+    }
+    if epoch.is_none() {
+        lines.extend(tables.iter().flat_map(table_contents));
     }
     match (lines.is_empty(), epoch) {
         (true, Some(epoch)) => Err(Failure::outside(format!(
@@ -133,12 +188,7 @@ fn contents(stored: &StoredCheckpoint) -> Vec<String> {
     for (name, count) in &checkpoint.counters {
         lines.push(format!("  {name:<11} {count}"));
     }
-    for position in &checkpoint.positions {
-        lines.push(format!(
-            "  position    {} at {}",
-            position.partition, position.place
-        ));
-    }
+    lines.extend(checkpoint.positions.iter().map(position_line));
     for (partition, time_us) in &checkpoint.watermarks {
         lines.push(format!("  event time  {partition} at {time_us} µs"));
     }

@@ -259,6 +259,14 @@ impl Error {
         }
     }
 
+    /// Says whether a source no longer has what follows a position.
+    pub(crate) fn is_position_gone(&self) -> bool {
+        let Self::External { source, .. } = self else {
+            return false;
+        };
+        source.as_ref().is_some_and(|source| source.is::<PositionGone>())
+    }
+
     /// Makes an internal error.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::Internal {
@@ -407,3 +415,17 @@ impl Error {
         }
     }
 }
+
+/// The source of an [`Error::External`] by which a feed says that it has not, or no longer, what
+/// follows a position it is to go on from: a table is then read from the start.
+///
+/// ```
+/// use std::sync::Arc;
+/// use fletching::{Error, PositionGone};
+///
+/// let error = Error::External { message: "offset 7 is deleted".into(), source: Some(Arc::new(PositionGone)) };
+/// assert_eq!(error.code(), "EXTERNAL");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the position is gone")]
+pub struct PositionGone;

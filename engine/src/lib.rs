@@ -41,7 +41,7 @@ mod prepared;
 mod session;
 mod table;
 
-pub use error::{Error, ErrorClass, RecordPlace, Result};
+pub use error::{Error, ErrorClass, PositionGone, RecordPlace, Result};
 pub use fletching_planner::{
     Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind,
 };

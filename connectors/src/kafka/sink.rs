@@ -196,7 +196,8 @@ impl Sink for TopicSink {
         if self.delivery == Some(Delivery::AtLeastOnce) {
             return Ok(Box::new(SteadyEpochs::new(self.outlet(schema, &[])?)));
         }
-        let name = format!("fletching-{consumer}-{}", self.name);
+        // A pipeline of the same name that fills another topic is another one.
+        let name = format!("fletching-{consumer}-{}", self.topic);
         let outlet = self.outlet(schema, &[("transactional.id", &name)])?;
         Ok(Box::new(TransactionEpochs::open(outlet, consumer)?))
     }

@@ -173,18 +173,29 @@ impl Finder<'_> {
     fn held(&self, partition: i32, asked: i64, (low, high): (i64, i64)) -> Result<i64> {
         let topic = self.topic;
         if asked < low {
-            return Err(self.refused(&format!(
+            return Err(self.gone(&format!(
                 "{topic}-{partition} is to be read from offset {asked}, but the first one kept is {low}: \
                  the records between are deleted"
             )));
         }
         if asked > high {
-            return Err(self.refused(&format!(
+            return Err(self.gone(&format!(
                 "{topic}-{partition} is to be read from offset {asked}, but it ends at {high}: \
                  the topic may have been made anew"
             )));
         }
         Ok(asked)
+    }
+
+    /// Makes the error by which a table is read from the start.
+    fn gone(&self, message: &str) -> Error {
+        match self.refused(message) {
+            Error::External { message, .. } => Error::External {
+                message,
+                source: Some(Arc::new(fletching::PositionGone)),
+            },
+            other => other,
+        }
     }
 
     fn refused(&self, message: &str) -> Error {

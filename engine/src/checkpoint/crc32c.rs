@@ -4,9 +4,11 @@
 /// The polynomial, bits reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-/// What each byte does to the sum.
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
+/// What each byte does to the sum when so many bytes follow it: eight bytes are summed at once
+/// (M. Kounavis and F. Berry, "A Systematic Approach to Building High Performance, Software-based,
+/// CRC Generators", 2005).
+const TABLES: [[u32; 256]; 8] = {
+    let mut tables = [[0; 256]; 8];
     let mut byte = 0;
     while byte < 256 {
         #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
@@ -20,16 +22,36 @@ const TABLE: [u32; 256] = {
             };
             bit += 1;
         }
-        table[byte] = sum;
+        tables[0][byte] = sum;
         byte += 1;
     }
-    table
+    let mut after = 1;
+    while after < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let sum: u32 = tables[after - 1][byte];
+            tables[after][byte] = tables[0][(sum & 0xff) as usize] ^ (sum >> 8);
+            byte += 1;
+        }
+        after += 1;
+    }
+    tables
 };
 
-/// Returns the checksum of some bytes. About 2 ns a byte: checkpoints are small.
+/// Returns the checksum of some bytes.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |sum: u32, byte: &u8| TABLE[usize::from((sum & 0xff) as u8 ^ byte)] ^ (sum >> 8);
-    !bytes.iter().fold(!0, step)
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let mut sum = !0;
+    for eight in eights {
+        let word = u64::from_le_bytes(*eight) ^ u64::from(sum);
+        let mixed = word.to_le_bytes();
+        sum = 0;
+        for (table, byte) in TABLES.iter().rev().zip(mixed) {
+            sum ^= table[usize::from(byte)];
+        }
+    }
+    let step = |sum: u32, byte: &u8| TABLES[0][usize::from((sum & 0xff) as u8 ^ byte)] ^ (sum >> 8);
+    !rest.iter().fold(sum, step)
 }
 
 #[cfg(test)]

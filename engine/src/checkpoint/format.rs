@@ -72,7 +72,7 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     file
 }
 
-fn append(file: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+pub(super) fn append(file: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     let from = file.len();
     file.push(kind);
     file.extend(length_of(payload.len()).to_le_bytes());
@@ -88,18 +88,18 @@ fn length_of(length: usize) -> u32 {
 }
 
 #[derive(Default)]
-struct Payload(Vec<u8>);
+pub(super) struct Payload(pub(super) Vec<u8>);
 
 impl Payload {
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
-    fn count(&mut self, count: usize) {
+    pub(super) fn count(&mut self, count: usize) {
         self.bytes(&length_of(count).to_le_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.count(text.len());
         self.bytes(text.as_bytes());
     }
@@ -172,7 +172,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
 }
 
 /// Takes the next block off and checks its sum.
-fn block<'a>(rest: &mut Cut<'a>) -> Result<(u8, &'a [u8]), String> {
+pub(super) fn block<'a>(rest: &mut Cut<'a>) -> Result<(u8, &'a [u8]), String> {
     let all = rest.0;
     let kind = rest.take(1)?[0];
     let length = rest.u32()? as usize;
@@ -185,26 +185,26 @@ fn block<'a>(rest: &mut Cut<'a>) -> Result<(u8, &'a [u8]), String> {
 }
 
 /// Bytes that are taken from the front.
-struct Cut<'a>(&'a [u8]);
+pub(super) struct Cut<'a>(pub(super) &'a [u8]);
 
 impl<'a> Cut<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or("it is cut short")?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn u32(&mut self) -> Result<u32, String> {
+    pub(super) fn u32(&mut self) -> Result<u32, String> {
         let bytes = self.take(4)?.try_into().map_err(|_| "it is cut short")?;
         Ok(u32::from_le_bytes(bytes))
     }
 
-    fn u64(&mut self) -> Result<u64, String> {
+    pub(super) fn u64(&mut self) -> Result<u64, String> {
         let bytes = self.take(8)?.try_into().map_err(|_| "it is cut short")?;
         Ok(u64::from_le_bytes(bytes))
     }
 
-    fn text(&mut self) -> Result<String, String> {
+    pub(super) fn text(&mut self) -> Result<String, String> {
         let length = self.u32()? as usize;
         let bytes = self.take(length)?.to_vec();
         String::from_utf8(bytes).map_err(|_| "a text is not UTF-8".into())

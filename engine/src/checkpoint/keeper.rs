@@ -204,7 +204,7 @@ fn unreadable(place: &str, error: &io::Error) -> Error {
     }
 }
 
-fn unwritable(place: &str, error: &io::Error) -> Error {
+pub(super) fn unwritable(place: &str, error: &io::Error) -> Error {
     Error::Checkpoint {
         place: place.into(),
         message: format!("a checkpoint cannot be written: {error}"),

@@ -9,12 +9,19 @@ mod crc32c;
 mod format;
 mod keeper;
 mod storage;
+mod stored_table;
+mod table_format;
+mod table_keeper;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub(crate) use keeper::{Keeper, Turn};
 pub(crate) use storage::{LocalFolder, Storage};
+pub(crate) use table_format::Piece;
+pub(crate) use table_keeper::{TableKeeper, table_folder_of};
+
+pub use stored_table::{StoredTable, TableContents, tables};
 
 use crate::connector::Position;
 use crate::error::{Error, Result};

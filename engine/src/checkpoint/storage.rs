@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// A place for the checkpoints of one pipeline.
-pub(crate) trait Storage: Send {
+pub(crate) trait Storage: Send + Sync {
     /// Returns the place, for messages.
     fn place(&self) -> String;
 
@@ -23,6 +23,9 @@ pub(crate) trait Storage: Send {
 
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Takes the lock where nobody else has it.
+    fn try_lock(&self) -> io::Result<Option<Box<dyn Send + Sync>>>;
 
     /// Keeps all others from publishing until the guard is dropped.
     fn lock(&self) -> io::Result<Box<dyn Send>>;
@@ -98,24 +101,31 @@ impl Storage for LocalFolder {
         fs::remove_file(self.0.join(name))
     }
 
-    fn lock(&self) -> io::Result<Box<dyn Send>> {
+    fn try_lock(&self) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(self.0.join(LOCK))?;
+        match file.try_lock() {
+            // The system lets go of it with the process, however that ends.
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+        }
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn Send>> {
         let mut waited = Duration::ZERO;
         loop {
-            match file.try_lock() {
-                // The system lets go of it with the process, however that ends.
-                Ok(()) => return Ok(Box::new(file)),
-                Err(fs::TryLockError::Error(error)) => return Err(error),
-                Err(fs::TryLockError::WouldBlock) if waited >= LOCK_WAIT => {
-                    let message = "another program has held the lock on it for 30 s";
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-                }
-                Err(fs::TryLockError::WouldBlock) => thread::sleep(LOCK_INTERVAL),
+            if let Some(lock) = self.try_lock()? {
+                return Ok(lock);
             }
+            if waited >= LOCK_WAIT {
+                let message = "another program has held the lock on it for 30 s";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            }
+            thread::sleep(LOCK_INTERVAL);
             waited += LOCK_INTERVAL;
         }
     }

@@ -12,6 +12,7 @@ use super::rows::Outcome;
 use super::{Entry, Session, StatementCatalog, tables_of};
 use crate::connector::{self, Options, ReadyPoint, RelationSpec, Source, nearest};
 use crate::error::{Error, Result};
+use crate::table::kept::StatePlace;
 use crate::table::options::{Ready, TABLE_OPTIONS};
 use crate::table::{
     ChangeOptions, LoadContext, Needed, Table, TableOptions, TableOrigin, VersionOptions, load_all,
@@ -76,6 +77,17 @@ impl Session {
             .with_changes(spec.changes.clone())?
             .with_options(options, Arc::clone(&self.inner.table_events))
             .versioned(spec.versions.clone())
+            .map(|table| table.with_fingerprint(fingerprint(create, spec, schema)))
+    }
+
+    /// Returns where the state of tables is kept, if anywhere.
+    fn state_place(&self) -> Option<StatePlace> {
+        let settings = &self.inner.settings.read().pipelines;
+        let path = settings.checkpoint_path.clone()?;
+        Some(StatePlace {
+            path,
+            interval: settings.checkpoint_interval,
+        })
     }
 
     pub(super) fn table_spec(&self, create: &CreateRelation) -> Result<TableSpec> {
@@ -175,6 +187,7 @@ impl Session {
             pool: self.pool()?,
             batch_rows_max: self.inner.settings.read().batch_rows,
             cancelled: Arc::clone(&catalog.cancelled),
+            state: self.state_place(),
         };
         let mut notice = |message: String| self.warn(Warning::new(WarningKind::NotReady, message));
         for table in load_all(&needed, &context, &mut notice)? {
@@ -332,6 +345,22 @@ fn path_to(registry: &Registry, from: &str, to: &str, seen: &mut BTreeSet<String
     let mut ways = table.options().after.iter();
     let path = ways.find_map(|next| path_to(registry, next, to, seen))?;
     Some([vec![from.to_string()], path].concat())
+}
+
+/// Returns what tells a table apart from one of its name that is declared otherwise: FNV-1a over
+/// its options, its columns and its key.
+fn fingerprint(create: &CreateRelation, spec: &TableSpec, schema: &Schema) -> u64 {
+    let mut words = vec![
+        spec.connector.clone(),
+        format!("{schema:?} {:?}", create.primary_key),
+    ];
+    let mut options: Vec<_> = spec.written.iter().collect();
+    options.sort();
+    words.extend(options.into_iter().map(|(name, value)| format!("{name}={value}")));
+    let bytes = words.iter().flat_map(|word| word.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn is_misspelt(name: &str) -> bool {

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
+use super::kept::{Kept, StatePlace};
 use super::load::{LOOK_INTERVAL, LoadContext};
 use super::options::{Ready, TableOptions};
 use super::records::Records;
@@ -46,6 +47,11 @@ pub(super) struct Feeding {
     /// What is loaded and not published yet.
     staged: Option<Staged>,
     is_ready: bool,
+    /// Where the table's state is kept, and what keeps it once it is open.
+    place: Option<(StatePlace, Arc<rayon::ThreadPool>)>,
+    kept: Option<Kept>,
+    /// Whether what is staged came from the state, and its source was not opened since.
+    is_restored: bool,
     failures: u32,
     heard: Instant,
 }
@@ -79,6 +85,12 @@ impl Feeding {
             positions: BTreeMap::new(),
             staged: None,
             is_ready: false,
+            place: context
+                .state
+                .clone()
+                .map(|place| (place, Arc::clone(&context.pool))),
+            kept: None,
+            is_restored: false,
             failures: 0,
             heard: Instant::now(),
         }
@@ -92,7 +104,10 @@ impl Feeding {
                 table.tell();
             }
             // A source that panics must not leave those who wait for the table waiting.
-            let read = catch_unwind(AssertUnwindSafe(|| self.read()));
+            let read = catch_unwind(AssertUnwindSafe(|| {
+                self.restore()?;
+                self.read()
+            }));
             let error = match read.unwrap_or_else(|_| Err(Error::internal("reading a source panicked"))) {
                 Ok(Ending::Done) => return,
                 Ok(Ending::Unwanted) if self.is_ready => return,
@@ -129,7 +144,7 @@ impl Feeding {
 
     /// Follows the source from where it was left.
     fn read(&mut self) -> Result<Ending> {
-        let mut feed = self.source.feed(&self.request())?;
+        let mut feed = self.open()?;
         loop {
             if !self.is_ready && feed.has_caught_up() && !self.become_ready()? {
                 return Ok(Ending::Done);
@@ -144,15 +159,24 @@ impl Feeding {
                     };
                     self.take(&table, &chunk)?;
                     self.recover(&table);
-                    drop(table);
-                    // The feed is not told that this is committed: another session begins anew.
+                    // The feed is not told that this is committed: another session reads it, too.
                     let partition = Arc::clone(&chunk.position.partition);
                     self.positions.insert(partition, chunk.position);
+                    if let Some(kept) = &mut self.kept {
+                        // Also what is read between a restored state and the table's being ready.
+                        kept.note(&chunk.batch);
+                    }
+                    self.keep(&table);
+                }
+                Polled::Idle => {
+                    self.note_silence();
+                    if let Some(table) = self.table.upgrade() {
+                        self.keep(&table);
+                    }
                 }
                 Polled::Gone(partition) => {
                     self.positions.remove(&partition);
                 }
-                Polled::Idle => self.note_silence(),
                 Polled::End => {
                     if !self.is_ready {
                         self.become_ready()?;
@@ -160,6 +184,70 @@ impl Feeding {
                     return Ok(Ending::Done);
                 }
             }
+        }
+    }
+
+    /// Takes the table's state, once, where one is kept.
+    fn restore(&mut self) -> Result<()> {
+        let (Some((place, pool)), Some(table)) = (self.place.take(), self.table.upgrade()) else {
+            return Ok(());
+        };
+        let Some((kept, restored)) = Kept::open(&table, &place, &pool, self.source.has_changes()) else {
+            return Ok(());
+        };
+        self.kept = Some(kept);
+        let Some(restored) = restored else {
+            return Ok(());
+        };
+        self.report.add_rows(restored.rows as u64);
+        self.positions = restored.positions;
+        self.is_restored = true;
+        if !self.is_early {
+            self.staged = Some(restored.staged);
+            return Ok(());
+        }
+        let published = table
+            .readiness
+            .during(self.load, || table.publish_staged(restored.staged));
+        published.unwrap_or(Ok(()))
+    }
+
+    /// Opens the source where it was left; where it no longer has what follows the state that was
+    /// restored, from the start.
+    fn open(&mut self) -> Result<Box<dyn crate::connector::Feed>> {
+        let opened = self.source.feed(&self.request());
+        let Err(error) = &opened else {
+            return opened;
+        };
+        if !std::mem::take(&mut self.is_restored) || !error.is_position_gone() {
+            return opened;
+        }
+        if let Some(table) = self.table.upgrade() {
+            table.note(format!(
+                "table {}: its source no longer has what follows its state, and is read from the start: {error}",
+                table.name()
+            ));
+            self.positions.clear();
+            self.staged = None;
+            if let Some(kept) = &mut self.kept {
+                kept.restart();
+            }
+            if self.is_early {
+                table.publish_staged(table.stage()?)?;
+            }
+        }
+        self.source.feed(&self.request())
+    }
+
+    /// Keeps the state of a table that is ready. Where that fails the state before stands, and it
+    /// is tried again: the table itself goes on.
+    fn keep(&mut self, table: &Table) {
+        let Some(kept) = self.kept.as_mut().filter(|_| self.is_ready) else {
+            return;
+        };
+        if let Err(error) = kept.keep(table, &self.positions) {
+            table.readiness.note_error(self.load, &error);
+            table.tell();
         }
     }
 
@@ -211,6 +299,7 @@ impl Feeding {
         self.is_ready = table.readiness.is_load(self.load) && table.state() == TableState::Ready;
         self.failures = 0;
         self.heard = Instant::now();
+        self.keep(&table);
         Ok(self.is_ready)
     }
 

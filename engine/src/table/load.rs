@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::feeding::Feeding;
+use super::kept::StatePlace;
 use super::options::{OnTimeout, Ready, TableOptions};
 use super::records::Records;
 use super::staged::Staged;
@@ -37,6 +38,8 @@ pub(crate) struct LoadContext {
     pub(crate) batch_rows_max: usize,
     /// Set when the run is cancelled.
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// Where the state of tables is kept that are fed continuously.
+    pub(crate) state: Option<StatePlace>,
 }
 
 /// A table that a statement needs, and the tables that must be ready before it loads.
@@ -80,6 +83,9 @@ pub(crate) fn load_all(
             }
             events.wait(seen, longest);
         }
+    }
+    for needed in needed {
+        needed.table.take_notes().into_iter().for_each(&mut *notice);
     }
     let tables = needed.iter().map(|needed| &needed.table);
     let fresh = tables.filter(|table| table.state().is_there() && table.readiness.take_fresh());

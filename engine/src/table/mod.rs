@@ -17,6 +17,7 @@ mod changed_keys;
 mod copies;
 mod derivation;
 mod feeding;
+pub(crate) mod kept;
 mod live;
 mod load;
 mod memory;
@@ -102,6 +103,10 @@ pub struct Table {
     /// Where its rows are versions of their keys.
     versions: Option<TableVersions>,
     rows_too_old: AtomicU64,
+    /// What tells it apart from a table that is declared otherwise, where its state may be kept.
+    fingerprint: Option<u64>,
+    /// What a person should be told of its load.
+    notes: Mutex<Vec<String>>,
 }
 
 impl fmt::Debug for Table {
@@ -154,6 +159,8 @@ impl Table {
             is_retired: AtomicBool::new(false),
             versions: None,
             rows_too_old: AtomicU64::new(0),
+            fingerprint: None,
+            notes: Mutex::default(),
         })
     }
 

@@ -23,6 +23,14 @@ pub(super) enum Staged {
 }
 
 impl Staged {
+    /// Returns how many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Rows { chunks, .. } => chunks.iter().map(RecordBatch::num_rows).sum(),
+            Self::Store(store) => store.snapshot().row_count(),
+        }
+    }
+
     /// Returns the bytes of the rows.
     pub(super) fn bytes(&self) -> usize {
         match self {

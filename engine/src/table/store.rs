@@ -158,6 +158,19 @@ impl Store {
         Ok(())
     }
 
+    /// Returns what is remembered of keys that are gone, where rows have versions.
+    pub(super) fn tombstones(&self) -> Option<&Tombstones> {
+        self.tombstones.as_ref()
+    }
+
+    /// Remembers again what was remembered before.
+    pub(super) fn restore_tombstones(&mut self, rows: &RecordBatch) -> Result<()> {
+        match &mut self.tombstones {
+            Some(tombstones) => tombstones.restore(rows),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the key columns of rows.
     pub(super) fn keys_of(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         let key = self.shape.key.iter();

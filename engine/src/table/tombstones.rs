@@ -61,6 +61,17 @@ impl Tombstones {
         self.live.snapshot().memory().total_bytes()
     }
 
+    /// Returns all of them, with when they were buried.
+    pub(super) fn rows(&self) -> Result<Vec<RecordBatch>> {
+        Ok(self.live.snapshot().scan().collect::<Result<_, _>>()?)
+    }
+
+    /// Takes what [`rows`](Self::rows) gave.
+    pub(super) fn restore(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.live.upsert(rows)?;
+        Ok(())
+    }
+
     /// Remembers keys that are gone, each with the version of its deletion; those without one, or
     /// with an older one than is remembered, change nothing.
     pub(super) fn bury(&mut self, keys: &[ArrayRef], versions: &ArrayRef) -> Result<()> {

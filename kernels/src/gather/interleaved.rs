@@ -189,6 +189,16 @@ impl Interleaved {
     /// # Ok::<(), KernelError>(())
     /// ```
     pub fn gather(&self, picks: &Picks<'_>) -> Result<Vec<ArrayRef>, KernelError> {
+        self.gather_asking(picks, false)
+    }
+
+    /// Gathers as [`gather`](Self::gather) does; where told so, the lines of a block's rows are asked for
+    /// while the block before is gathered. That pays for rows that nobody has looked at yet.
+    pub(crate) fn gather_asking(
+        &self,
+        picks: &Picks<'_>,
+        asks_ahead: bool,
+    ) -> Result<Vec<ArrayRef>, KernelError> {
         picks.check_rows(self.rows)?;
         if picks.are_all_missing() {
             let nothing = |field: &Field| new_null_array(field.column.data_type(), picks.rows.len());
@@ -199,7 +209,12 @@ impl Interleaved {
             .iter()
             .map(|field| Picked::with_room_for(picks.rows.len(), field.width))
             .collect();
+        let lines = Cells::<u8>::new(self, 0);
+        let mut next = picks.rows.chunks(self.block_rows()).skip(1);
         for block in picks.rows.chunks(self.block_rows()) {
+            if let Some(next) = next.next().filter(|_| asks_ahead) {
+                next.iter().for_each(|row| lines.prefetch(*row));
+            }
             for (field, picked) in self.fields.iter().zip(&mut picked) {
                 picked.pick(self, field, picks, block);
             }

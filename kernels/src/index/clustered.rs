@@ -163,7 +163,8 @@ impl ClusteredRows {
     /// # Ok::<(), KernelError>(())
     /// ```
     pub fn gather(&self, picks: &Picks<'_>) -> Result<Vec<ArrayRef>, KernelError> {
-        self.rows.gather(picks)
+        // Of a key's rows only the first was looked at when it was found.
+        self.rows.gather_asking(picks, self.index.duplicate_rows() > 0)
     }
 
     /// Returns the table's row ids of places; a missing row, or a place past the end, stays missing.

@@ -294,6 +294,10 @@ impl Storage for SimStorage {
         Ok(())
     }
 
+    fn try_lock(&self) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        Ok(Some(Box::new(())))
+    }
+
     fn lock(&self) -> io::Result<Box<dyn Send>> {
         Ok(Box::new(()))
     }
