@@ -7,6 +7,8 @@
 //!   input (capsule) ──▶ Session, Prepared: the engine, GIL released ──▶ Rows
 //! ```
 //!
+//! A `Stream` is pushed into pipelines, whose `Results` are taken; both are the engine's own.
+//!
 //! No value is copied on the way in or out: both sides hold the same buffers.
 
 mod allocator;
@@ -14,11 +16,14 @@ mod capsule;
 mod error;
 mod input;
 mod interrupt;
+mod pipeline;
 mod prepared;
 mod preview;
 mod rows;
 mod schema;
 mod session;
+mod stream;
+mod waiting;
 
 use pyo3::prelude::*;
 
@@ -29,6 +34,9 @@ fn _fletching(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<session::PySession>()?;
     module.add_class::<prepared::PyPrepared>()?;
+    module.add_class::<pipeline::PyPipeline>()?;
+    module.add_class::<stream::PyStream>()?;
+    module.add_class::<stream::PyResults>()?;
     module.add_class::<rows::PyRows>()?;
     module.add_class::<schema::PyColumns>()?;
     error::add_to(module)

@@ -9,9 +9,11 @@ use pyo3::types::PyString;
 use crate::error::{raised, warning};
 use crate::input::{batches_of, type_name};
 use crate::interrupt::interruptible;
+use crate::pipeline::PyPipeline;
 use crate::prepared::PyPrepared;
 use crate::rows::PyRows;
 use crate::schema::schema_of;
+use crate::stream::{PyResults, PyStream};
 
 /// A session: its tables, settings and threads. It may be used from many threads at once.
 ///
@@ -77,6 +79,26 @@ impl PySession {
             }
             Ok(PyRows::new(schema, batches))
         })
+    }
+
+    /// Creates a stream that goes on: pipelines and tables made from it take in what is pushed.
+    fn stream(&self, name: &str, schema: &Bound<'_, PyAny>) -> PyResult<PyStream> {
+        let schema = schema_of(schema)?;
+        let opened = self.0.open_stream(name, schema);
+        opened.map(PyStream).map_err(|error| raised(&error))
+    }
+
+    /// Returns what the results of a sink with `connector = 'memory'` are taken by.
+    fn results(&self, sink: &str) -> PyResult<PyResults> {
+        self.0
+            .results(sink)
+            .map(PyResults)
+            .map_err(|error| raised(&error))
+    }
+
+    /// Returns the pipelines started so far, those that have ended too.
+    fn pipelines(&self) -> Vec<PyPipeline> {
+        self.0.pipelines().into_iter().map(PyPipeline).collect()
     }
 
     /// Returns the names of the tables.

@@ -6,7 +6,8 @@
 //!  current: b.csv            position of b.csv   "512"        its first 512 rows are passed over
 //! ```
 //!
-//! One batch is read ahead, so that the last of a file is known as its last.
+//! One batch is read ahead, so that the last of a file is known as its last. A file that was read and is
+//! not there at two looks in a row is forgotten, so that whoever deletes what was read keeps positions few.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -44,6 +45,9 @@ pub(crate) struct FileFeed {
     /// Of the files that were there at first, those not yet read.
     first: HashSet<String>,
     listed: Instant,
+    /// Files that were read and not found at the last look, and those whose position is to be forgotten.
+    missed: HashSet<String>,
+    gone: Vec<String>,
 }
 
 impl FileFeed {
@@ -62,6 +66,8 @@ impl FileFeed {
             current: None,
             first: HashSet::new(),
             listed: Instant::now(),
+            missed: HashSet::new(),
+            gone: Vec::new(),
             followed,
         };
         for position in &request.from {
@@ -82,11 +88,33 @@ impl FileFeed {
     /// Looks for files not seen before.
     fn list(&mut self) -> Result<()> {
         self.listed = Instant::now();
-        let files = self.followed.files()?.into_iter();
-        let fresh = files.filter(|file| self.seen.insert(file.origin()));
+        let files = self.followed.files()?;
+        self.note_gone(&files);
+        let fresh = files.into_iter().filter(|file| self.seen.insert(file.origin()));
         self.waiting.extend(fresh);
         self.waiting.make_contiguous().sort_by(|a, b| a.path.cmp(&b.path));
         Ok(())
+    }
+
+    /// Finds the files that were read and are gone. One look is not enough: a file may be replaced, or a
+    /// folder away, just as it is listed.
+    fn note_gone(&mut self, there: &[SourceFile]) {
+        let there: HashSet<String> = there.iter().map(SourceFile::origin).collect();
+        let at_hand = |name: &String| {
+            self.current.as_ref().is_some_and(|file| file.origin == *name)
+                || self.waiting.iter().any(|file| file.origin() == *name)
+        };
+        let known = self.seen.iter().chain(self.begun.keys());
+        let missing: HashSet<String> = known
+            .filter(|name| !there.contains(*name) && !at_hand(name))
+            .cloned()
+            .collect();
+        for name in missing.intersection(&self.missed) {
+            self.seen.remove(name);
+            self.begun.remove(name);
+            self.gone.push(name.clone());
+        }
+        self.missed = missing.difference(&self.missed).cloned().collect();
     }
 
     /// Lets go of a file that cannot be read, so that polling again tries the rest of it again.
@@ -148,6 +176,9 @@ impl Feed for FileFeed {
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
         let until = Instant::now() + wait;
         loop {
+            if let Some(name) = self.gone.pop() {
+                return Ok(Polled::Gone(name.into()));
+            }
             if let Some(chunk) = self.next_chunk()? {
                 self.report.add_rows(chunk.batch.num_rows() as u64);
                 return Ok(Polled::Records(chunk));

@@ -119,6 +119,9 @@ pub struct Chunk {
 pub enum Polled {
     /// Records.
     Records(Chunk),
+    /// A partition that is no longer there: its position need not be kept. Where it comes back under the
+    /// same name it is another one, and read from its beginning.
+    Gone(Arc<str>),
     /// Nothing within the time given. More may come.
     Idle,
     /// The source has ended.

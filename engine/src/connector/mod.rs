@@ -15,6 +15,7 @@ mod feed;
 mod memory;
 mod options;
 mod report;
+mod results;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(crate) use memory::{MemoryStream, OpenStream};
 pub use options::{OptionSpec, Options};
 pub(crate) use options::{nearest, parse_time_span};
 pub use report::SourceReport;
+pub(crate) use results::MemorySink;
+pub use results::Results;
 
 use crate::error::{Error, Result};
 

@@ -38,6 +38,13 @@ impl SourceReport {
         }
     }
 
+    /// Counts rows that were left out, for a reason that is the same for all.
+    pub(crate) fn add_left_out(&self, rows: u64, reason: &str) {
+        if self.bad_rows.fetch_add(rows, Relaxed) == 0 {
+            self.examples.lock().push(reason.to_owned());
+        }
+    }
+
     pub(crate) fn add_readers(&self, readers: usize) {
         self.readers.fetch_add(readers as u64, Relaxed);
     }

@@ -264,6 +264,9 @@ impl EpochLoop {
                         break;
                     }
                 }
+                Polled::Gone(partition) => {
+                    self.state.positions.remove(&partition);
+                }
                 Polled::Idle => break,
                 Polled::End => (round.is_last, round.is_end) = (true, true),
             }

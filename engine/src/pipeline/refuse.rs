@@ -45,7 +45,8 @@ fn reason(plan: &LogicalPlan, stream: &str) -> Option<SqlError> {
         LogicalPlan::Aggregate(_) => refuse(
             "GROUP BY, DISTINCT and aggregates",
             "a group is never complete, and this version has no windows to close it",
-            "write the rows out, and aggregate what was written with a bounded query",
+            "keep the groups in a table, which others join and query while it changes: CREATE TABLE … AS SELECT … \
+             GROUP BY …; or aggregate what was written with a bounded query",
         ),
         LogicalPlan::Distinct(_) => refuse(
             "DISTINCT",

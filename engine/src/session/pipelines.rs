@@ -13,7 +13,6 @@ use fletching_planner::{
 
 use super::event_time::{StreamTime, late_sink};
 use super::pipeline_settings::PipelineSettings;
-use super::registry::SinkEntry;
 use super::rows::Outcome;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, relations_of};
 use crate::checkpoint::{Checkpoint, Keeper, LocalFolder, PipelineIdentity, folder_of};
@@ -177,14 +176,8 @@ impl Session {
         }
         // An older one of the same name is done before this one begins.
         self.end_pipeline(&create.name);
-        let (connector, spec) = self.spec(create, connector::RelationKind::Sink)?;
-        let sink = self.find_connector(&connector, create)?.sink(&spec)?;
-        let entry = SinkEntry {
-            sink: Arc::clone(&sink),
-            schema: create.schema.clone(),
-            connector,
-        };
-        let pipeline = self.assemble(continuous, sink.as_ref())?;
+        let entry = self.sink_entry(create)?;
+        let pipeline = self.assemble(continuous, entry.sink.as_ref())?;
         let name = pipeline.name().to_string();
         self.register(&name, Entry::Sink(entry), true)?;
         self.inner.pipelines.lock().push(pipeline.clone());

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::event_time::StreamTime;
 use crate::connector::{
-    self, Connector, MemoryStream, OpenStream, Options, RelationSpec, ScanRequest, Sink, Source,
+    self, Connector, MemoryStream, OpenStream, Options, RelationSpec, Results, ScanRequest, Sink, Source,
 };
 use crate::error::Error;
 use crate::exec::{InputProvider, SinkProvider, StreamInput, StreamProvider, TableRows};
@@ -39,6 +39,8 @@ pub(crate) struct SinkEntry {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) schema: Option<SchemaRef>,
     pub(crate) connector: String,
+    /// The results, where the program takes them.
+    pub(crate) results: Option<Results>,
 }
 
 /// A named query.

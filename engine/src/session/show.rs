@@ -291,8 +291,15 @@ impl Accounts {
 
 /// Says how far a load is: its share, its rate, the time left; nothing of a table without source.
 fn describe(progress: &TableProgress) -> Option<String> {
+    let left_out = (progress.rows_left_out > 0).then(|| {
+        let because = progress
+            .left_out_because
+            .as_deref()
+            .unwrap_or("they cannot be taken in");
+        format!("{} rows left out: {because}", progress.rows_left_out)
+    });
     if progress.attempts == 0 {
-        return None;
+        return left_out;
     }
     let mut words = vec![format!("{} rows read", progress.rows)];
     if !progress.state.is_there() {
@@ -303,6 +310,7 @@ fn describe(progress: &TableProgress) -> Option<String> {
         let left = progress.time_left();
         words.extend(left.map(|left| format!("{:.0} s left", left.as_secs_f64())));
     }
+    words.extend(left_out);
     Some(words.join(", "))
 }
 

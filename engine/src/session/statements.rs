@@ -11,7 +11,7 @@ use super::registry::{Registry, SinkEntry, ViewEntry};
 use super::rows::{Outcome, Summary};
 use super::tables::declared;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, tables_of};
-use crate::connector::{self, MemoryStream, SinkSummary, nearest};
+use crate::connector::{self, MemorySink, MemoryStream, SinkSummary, nearest};
 use crate::error::{Error, Result};
 use crate::table::Table;
 
@@ -127,14 +127,26 @@ impl Session {
         Ok(Outcome::done(format!("stream {} created", create.name)))
     }
 
-    fn create_sink(&self, create: &CreateRelation, catalog: Option<&StatementCatalog>) -> Result<Outcome> {
+    /// Makes what a statement declares as a sink; nothing is written yet.
+    pub(super) fn sink_entry(&self, create: &CreateRelation) -> Result<SinkEntry> {
         let (connector, spec) = self.spec(create, connector::RelationKind::Sink)?;
-        let sink = self.find_connector(&connector, create)?.sink(&spec)?;
-        let entry = SinkEntry {
+        let (sink, results): (Arc<dyn connector::Sink>, _) = if connector == "memory" {
+            let memory = MemorySink::try_new(&spec)?;
+            let results = memory.results();
+            (Arc::new(memory), Some(results))
+        } else {
+            (self.find_connector(&connector, create)?.sink(&spec)?, None)
+        };
+        Ok(SinkEntry {
             sink,
             schema: create.schema.clone(),
             connector,
-        };
+            results,
+        })
+    }
+
+    fn create_sink(&self, create: &CreateRelation, catalog: Option<&StatementCatalog>) -> Result<Outcome> {
+        let entry = self.sink_entry(create)?;
         self.register(&create.name, Entry::Sink(entry.clone()), create.or_replace)?;
         match (&create.query, catalog) {
             (Some(query), Some(catalog)) => {

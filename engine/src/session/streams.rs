@@ -1,12 +1,13 @@
-//! Streams that the program itself fills.
+//! Streams that the program itself fills, and results that it takes.
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::registry::SinkEntry;
 use super::{Entry, Session, StreamEntry};
-use crate::connector::{MemoryStream, PushStream};
+use crate::connector::{MemoryStream, PushStream, Results};
 use crate::error::{Error, Result};
 
 impl Session {
@@ -29,6 +30,25 @@ impl Session {
         let memory = Arc::new(MemoryStream::open(schema));
         self.register(name, Entry::open_stream(&memory), false)?;
         Ok(PushStream::new(memory))
+    }
+
+    /// Returns the results of a sink with `connector = 'memory'`, to be taken by the program. For an
+    /// example see [`Results`].
+    ///
+    /// # Errors
+    /// Fails where there is no such sink.
+    pub fn results(&self, sink: &str) -> Result<Results> {
+        match self.inner.registry.read().get(sink) {
+            Some(Entry::Sink(SinkEntry {
+                results: Some(results),
+                ..
+            })) => Ok(results.clone()),
+            _ => Err(Error::Batch {
+                message: format!(
+                    "there is no sink '{sink}' whose results can be taken; create it WITH (connector = 'memory')"
+                ),
+            }),
+        }
     }
 
     /// Appends a batch to a stream that the program fills. Its columns are taken by name, in any

@@ -174,6 +174,9 @@ impl Feeding {
                         self.keep(&table);
                     }
                 }
+                Polled::Gone(partition) => {
+                    self.positions.remove(&partition);
+                }
                 Polled::End => {
                     if !self.is_ready {
                         self.become_ready()?;

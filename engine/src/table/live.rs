@@ -210,6 +210,8 @@ impl Table {
         self.check_keys(&rows)?;
         let mut keys = self.key_columns(&rows);
         for (key, gone) in keys.iter_mut().zip(gone) {
+            // Texts come as they are in the source, and are views here.
+            let gone = cast(gone, key.data_type())?;
             *key = concat(&[key.as_ref(), gone.as_ref()])?;
         }
         self.change(&rows, &keys, |live| {

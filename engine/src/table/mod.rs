@@ -210,10 +210,18 @@ impl Table {
             bytes,
             size,
             share,
+            rows_left_out: run.report.bad_rows(),
+            left_out_because: run.report.bad_row_examples().into_iter().next(),
             elapsed: run.elapsed(),
             attempts: run.attempts,
             last_error: run.last_error,
         }
+    }
+
+    /// Counts records of a stream that this table, which groups them, has no row for.
+    pub(crate) fn count_left_out(&self, rows: usize) {
+        let reason = "a column that they are grouped by is NULL";
+        self.load_run().report.add_left_out(rows as u64, reason);
     }
 
     /// Returns the last load.

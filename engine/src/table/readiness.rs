@@ -79,6 +79,11 @@ pub struct TableProgress {
     pub size: SourceSize,
     /// How much of it is done, between 0 and 1, where that is known.
     pub share: Option<f64>,
+    /// Rows that could not be taken in and were left out: those that could not be decoded, where the
+    /// options say so, and those with a NULL among what the table's query groups by.
+    pub rows_left_out: u64,
+    /// Why the first of them was.
+    pub left_out_because: Option<String>,
     /// Time since the load began, or the time it took.
     pub elapsed: Duration,
     /// How often its source has been tried.

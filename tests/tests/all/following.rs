@@ -1,6 +1,7 @@
 //! Followed folders: files that come while a table is joined with, a feed that goes on where it was
 //! left, and sources that fail or fall silent.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -408,6 +409,52 @@ fn a_feed_that_failed_tries_the_rest_of_its_file_again() {
     assert!(feed.has_caught_up());
 }
 
+/// Positions do not grow where what was read is deleted, and nothing is read twice.
+#[test]
+fn files_that_are_gone_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    publish(folder.path(), "00.csv", "k\n0\n");
+    let source = source(folder.path());
+    let mut feed = source.feed(&FeedRequest::all()).unwrap();
+    let mut positions: BTreeMap<String, Position> = BTreeMap::new();
+    let mut given = Vec::new();
+    let name = |file: usize| format!("{file:02}.csv");
+    for file in 0..30 {
+        // The newest two stay.
+        if file > 1 {
+            fs::remove_file(folder.path().join(name(file - 2))).unwrap();
+        }
+        if file == 15 {
+            // Another feed goes on from the positions, those of files gone meanwhile among them.
+            let mut request = FeedRequest::all();
+            request.from = positions.values().cloned().collect();
+            feed = source.feed(&request).unwrap();
+        }
+        publish(folder.path(), &name(file), &format!("k\n{file}\n"));
+        let began = Instant::now();
+        while given.len() <= file || positions.len() > 2 {
+            assert!(began.elapsed() < Duration::from_secs(60), "{positions:?}");
+            match feed.poll(Duration::from_millis(1)).unwrap() {
+                Polled::Records(chunk) => {
+                    given.extend(lines(&[chunk.batch]));
+                    positions.insert(chunk.position.partition.to_string(), chunk.position);
+                }
+                Polled::Gone(partition) => {
+                    positions.remove(&*partition).unwrap();
+                }
+                _ => {}
+            }
+        }
+    }
+    let all: Vec<String> = (0..30).map(|file| file.to_string()).collect();
+    assert_eq!(given, all);
+    let left: Vec<_> = positions.into_keys().collect();
+    assert!(
+        left.len() == 2 && left[0].ends_with("28.csv") && left[1].ends_with("29.csv"),
+        "{left:?}"
+    );
+}
+
 #[test]
 fn a_query_over_a_followed_stream_says_that_it_ends() {
     let folder = tempfile::tempdir().unwrap();
@@ -422,6 +469,21 @@ fn a_query_over_a_followed_stream_says_that_it_ends() {
     let warnings = session.take_warnings();
     let codes: Vec<_> = warnings.iter().map(|warning| warning.code()).collect();
     assert_eq!(codes, ["READ_ONCE"], "{warnings:?}");
+    assert!(warnings[0].message.contains("and ends"), "{warnings:?}");
+}
+
+#[test]
+fn a_query_over_a_stream_without_an_end_says_that_it_goes_on() {
+    let session = session();
+    let sql = "CREATE STREAM s (k BIGINT) WITH (connector = 'datagen', fields.k.kind = 'sequence')";
+    session.sql(sql).unwrap();
+    assert_eq!(lines(&query(&session, "SELECT k FROM s LIMIT 2")), ["1", "2"]);
+    let warnings = session.take_warnings();
+    let told = "stream s has no end: this reads on until its LIMIT, or until it is stopped";
+    assert!(
+        matches!(warnings.as_slice(), [warning] if warning.message == told),
+        "{warnings:?}"
+    );
 }
 
 #[test]

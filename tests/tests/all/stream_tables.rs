@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use fletching::connector::PushStream;
 use fletching::{Session, TableState};
 use proptest::prelude::*;
@@ -216,20 +216,33 @@ fn what_fails_leaves_the_table_stale_or_failed() {
     assert!(error.to_string().contains("overflow"), "{error}");
     let shown = lines(&query(&session, "SHOW TABLES")).join("\n");
     assert!(shown.contains("stale: ") && shown.contains("failed: "), "{shown}");
+}
 
-    let nulls = session.open_stream("n", batch(&[]).schema()).unwrap();
+/// A table has no row under a key with a NULL: what would belong there is left out, and counted.
+#[test]
+fn records_with_a_null_to_group_by_are_left_out_and_counted() {
+    let session = Session::builder().threads(2).build().unwrap();
+    let stream = open(&session);
     query(
         &session,
-        "CREATE TABLE by_value AS SELECT v, count(*) AS n FROM n GROUP BY v",
+        "CREATE TABLE by_both AS SELECT v, k, count(*) AS n FROM s GROUP BY k, v",
     );
-    assert_eq!(lines(&query(&session, "SELECT count(*) FROM by_value")), ["0"]);
-    nulls.push(&batch(&[(1, None)])).unwrap();
-    let state = wait_for(&session, "by_value", |state| {
-        matches!(state, TableState::Stale(_))
-    });
+    stream.push(&batch(&[(1, None)])).unwrap();
+    stream
+        .push(&batch(&[(1, None), (2, Some(5)), (1, None), (2, Some(5))]))
+        .unwrap();
+    stream.push(&batch(&[(2, Some(5)), (3, Some(6))])).unwrap();
+    assert!(stream.wait_until_read(LONGEST));
+    assert_eq!(
+        sorted_lines(&query(&session, "SELECT * FROM by_both")),
+        ["5|2|3", "6|3|1"]
+    );
+    let progress = session.table("by_both").unwrap().progress();
+    assert_eq!((progress.state, progress.rows_left_out), (TableState::Ready, 3));
+    let shown = lines(&query(&session, "SHOW TABLES")).join("\n");
     assert!(
-        matches!(&state, TableState::Stale(message) if message.contains("IS NOT NULL")),
-        "{state:?}"
+        shown.contains("3 rows left out: a column that they are grouped by is NULL"),
+        "{shown}"
     );
 }
 
@@ -263,6 +276,73 @@ fn a_feed_that_fails_is_tried_again() {
     publish(folder.path(), "2.csv", "k,v\n1,5\n3,7\n");
     following::until(&session, all, &["1|15|2", "2|1|1", "3|7|1"]);
     wait_for(&session, "sums", |state| *state == TableState::Ready);
+}
+
+/// Texts of a program's batches are no views, and those of tables are.
+#[test]
+fn groups_may_have_keys_of_text() {
+    let session = Session::builder().threads(2).build().unwrap();
+    let texts = |rows: &[(&str, i64)]| {
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, _)| name)));
+        let values: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, value)| *value)));
+        RecordBatch::try_from_iter([("name", names), ("v", values)]).unwrap()
+    };
+    let stream = session.open_stream("s", texts(&[]).schema()).unwrap();
+    query(
+        &session,
+        "CREATE TABLE sums AS SELECT name, sum(v) AS total FROM s GROUP BY name HAVING sum(v) < 10",
+    );
+    stream
+        .push(&texts(&[
+            ("a", 1),
+            ("a name of more than twelve bytes", 2),
+            ("a", 3),
+        ]))
+        .unwrap();
+    assert!(stream.wait_until_read(LONGEST));
+    let all = "SELECT * FROM sums";
+    assert_eq!(
+        sorted_lines(&query(&session, all)),
+        ["a name of more than twelve bytes|2", "a|4"]
+    );
+    // One goes by HAVING, one comes.
+    stream.push(&texts(&[("a", 6), ("b", 5)])).unwrap();
+    assert!(stream.wait_until_read(LONGEST));
+    assert_eq!(
+        sorted_lines(&query(&session, all)),
+        ["a name of more than twelve bytes|2", "b|5"]
+    );
+}
+
+/// A pipeline that meets, in a table, the running aggregate of another stream.
+#[test]
+fn a_pipeline_joins_groups_that_change_as_it_runs() {
+    let session = Session::builder().threads(2).build().unwrap();
+    let quotes = session.open_stream("quotes", batch(&[]).schema()).unwrap();
+    let trades = open(&session);
+    query(
+        &session,
+        "CREATE TABLE totals AS SELECT k, count(*) AS n, sum(v) AS total FROM quotes GROUP BY k;
+         CREATE SINK o WITH (connector = 'memory') AS
+           SELECT s.k, q.n, q.total FROM s LEFT JOIN totals q ON s.k = q.k",
+    );
+    let results = session.results("o").unwrap();
+    for (quoted, expected) in [
+        (
+            vec![(1, Some(10)), (2, Some(5)), (1, Some(1))],
+            ["1|2|11", "2|1|5", "3|NULL|NULL"],
+        ),
+        (vec![(3, Some(7)), (1, None)], ["1|3|11", "2|1|5", "3|1|7"]),
+    ] {
+        quotes.push(&batch(&quoted)).unwrap();
+        assert!(quotes.wait_until_read(LONGEST));
+        trades.push(&batch(&[(1, None), (2, None), (3, None)])).unwrap();
+        assert!(trades.wait_until_read(LONGEST));
+        assert_eq!(lines(&results.take(LONGEST)), expected);
+    }
+    trades.finish();
+    session.pipelines()[0].wait().unwrap();
+    assert!(results.has_ended());
 }
 
 #[test]

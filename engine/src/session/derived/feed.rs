@@ -5,7 +5,8 @@
 //!                                               └──▶ groups.rs ─▶ HAVING, projections ─▶ a row a group
 //! ```
 //!
-//! Each chunk is one commit.
+//! Each chunk is one commit. A record with a NULL among what the query groups by is left out and counted: a
+//! table's key has no NULL.
 
 use std::fmt;
 use std::sync::Arc;
@@ -147,6 +148,13 @@ impl Grouping {
             return Ok(());
         };
         let batch = concat_batches(first.schema_ref(), &batches)?;
+        let (batch, left_out) = self.groups.with_whole_keys(batch)?;
+        if left_out > 0 {
+            table.count_left_out(left_out);
+        }
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
         let changed = self.groups.add(&batch)?;
         let keys: Vec<ArrayRef> = changed.columns()[..self.groups.key_width()].to_vec();
         let rows = joined(&self.after.run_alone(changed)?, &self.output)?;

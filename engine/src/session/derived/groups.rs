@@ -11,8 +11,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::compute::take;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
@@ -76,10 +77,24 @@ impl Groups {
         })
     }
 
+    /// Leaves out the records that have a NULL among what they are grouped by, and says how many:
+    /// no table holds a row under such a key.
+    pub(super) fn with_whole_keys(&self, batch: RecordBatch) -> Result<(RecordBatch, usize)> {
+        let keys = evaluate(&self.keys, &batch)?;
+        let nulls = keys.iter().fold(None, |nulls: Option<NullBuffer>, key| {
+            NullBuffer::union(nulls.as_ref(), key.logical_nulls().as_ref())
+        });
+        let Some(nulls) = nulls.filter(|nulls| nulls.null_count() > 0) else {
+            return Ok((batch, 0));
+        };
+        let whole = BooleanArray::new(nulls.inner().clone(), None);
+        Ok((filter_record_batch(&batch, &whole)?, nulls.null_count()))
+    }
+
     /// Adds a batch, and returns the groups that it has changed as they are now.
     ///
     /// # Errors
-    /// Fails where a key is NULL, or a function does; the groups then stay as they were.
+    /// Fails where a function does, or a key is NULL; the groups then stay as they were.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let rows = batch.num_rows();
         let keys = evaluate(&self.keys, batch)?;
@@ -147,12 +162,7 @@ impl Numbered {
         let mut firsts = Vec::new();
         for (row, head) in (0..).zip(heads) {
             if head == NO_ROW {
-                return Err(Error::Compute {
-                    message:
-                        "a column that the query groups by is NULL, and a table has no row for such a key"
-                            .into(),
-                    hint: Some("leave such rows out with WHERE … IS NOT NULL".into()),
-                });
+                return Err(Error::internal("a record without a whole key was to be grouped"));
             }
             // The head of a key's rows is the first of them.
             if head == row {

@@ -95,6 +95,9 @@ impl Run {
                 return Ok(());
             };
             let has_ended = matches!(polled, Polled::End);
+            if let Polled::Gone(partition) = &polled {
+                self.positions.remove(partition);
+            }
             if let Polled::Records(chunk) = polled {
                 self.stage.apply(&table, chunk.batch).map_err(Failure::OfStage)?;
                 let position = chunk.position;
