@@ -178,21 +178,18 @@ impl Session {
         if spec.options.ready != Ready::Immediately {
             table.set_state(TableState::Loading);
         }
-        let run = match stage.filter(|_| catalog.is_some()) {
-            Some(stage) => Some(Run {
-                table: Arc::downgrade(&table),
-                source: Arc::clone(source),
-                request: FeedRequest {
-                    batch_rows_max: self.inner.settings.read().batch_rows,
-                    consumer: create.name.clone(),
-                    ..FeedRequest::all()
-                },
-                stage,
-                is_stopped,
-                positions: BTreeMap::new(),
-            }),
-            None => None,
-        };
+        let run = stage.filter(|_| catalog.is_some()).map(|stage| Run {
+            table: Arc::downgrade(&table),
+            source: Arc::clone(source),
+            request: FeedRequest {
+                batch_rows_max: self.inner.settings.read().batch_rows,
+                consumer: create.name.clone(),
+                ..FeedRequest::all()
+            },
+            stage,
+            is_stopped,
+            positions: BTreeMap::new(),
+        });
         let feed = run.as_ref().map(Run::open).transpose()?;
         let outcome = self.register_made(create, table, None)?;
         if let (Some(run), Some(feed)) = (run, feed) {
