@@ -150,6 +150,7 @@ impl Feeding {
                     self.positions.insert(partition, chunk.position);
                 }
                 Polled::Idle => self.note_silence(),
+                Polled::Revoked => return Err(Error::internal("a table's source is shared")),
                 Polled::End => {
                     if !self.is_ready {
                         self.become_ready()?;
