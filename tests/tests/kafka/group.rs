@@ -156,6 +156,48 @@ fn four_instances_share_partitions_and_lose_and_repeat_nothing() {
     });
 }
 
+/// At least once, the group's offsets follow what was written: a second instance goes on where the first left.
+#[test]
+fn at_least_once_instances_go_on_where_the_group_stands() {
+    let Some(broker) = shared() else { return };
+    let (from, to) = (broker.topic("steady-from", 4), broker.topic("steady-to", 2));
+    let with = |topic: &Topic, more: &str| {
+        let (servers, name) = (broker.servers(), &topic.name);
+        format!(
+            "WITH (connector = 'kafka', 'bootstrap.servers' = '{servers}', topic = '{name}', format = 'json', {more})"
+        )
+    };
+    let send = |ids: std::ops::Range<i64>| from.send_values(ids.map(|id| format!("{{\"id\":{id}}}")));
+    let start = || {
+        let session = fletching::Session::builder().connectors(all()).build().unwrap();
+        let stream = with(&from, "'group.id' = 'steady', 'group.share' = 'true'");
+        session
+            .sql(&format!("CREATE STREAM f (id BIGINT) {stream}"))
+            .unwrap();
+        let sink = with(&to, "delivery = 'at-least-once'");
+        let pipeline = session
+            .start(&format!("CREATE SINK s {sink} AS SELECT id FROM f"))
+            .unwrap();
+        (session, pipeline)
+    };
+    send(0..1000);
+    let (_first_session, first) = start();
+    wait_for_group(&from, "steady", 1000);
+    let (_second_session, second) = start();
+    send(1000..2000);
+    wait_for_group(&from, "steady", 2000);
+    first.stop();
+    first.wait().unwrap();
+    send(2000..3000);
+    wait_for_group(&from, "steady", 3000);
+    second.stop();
+    let rows = first.stats().rows_out + second.wait().unwrap().rows_out;
+    assert!(rows >= 3000);
+    let ids: std::collections::BTreeSet<String> =
+        to.records().iter().map(|record| record.text().into()).collect();
+    assert_eq!(ids.len(), 3000);
+}
+
 /// What cannot be right is refused, with what to do instead.
 #[test]
 fn sinks_that_cannot_take_part_are_refused() {
