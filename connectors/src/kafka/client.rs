@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::properties;
@@ -192,16 +193,28 @@ impl Cluster {
 }
 
 /// What a client was told since somebody looked.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Heard {
     /// The last error, in the client's words.
     pub(super) last: Option<String>,
     /// The first record that could not be delivered.
     pub(super) undelivered: Option<KafkaError>,
+    /// Whether a consumer answers changes of its partitions itself, and the one it is to answer.
+    pub(super) answers: bool,
+    pub(super) change: Option<GroupChange>,
+    /// Member and generation as of when partitions were assigned last; none where they are lost again.
+    pub(super) generation: Option<Arc<ConsumerGroupMetadata>>,
+}
+
+/// What a group does with the partitions of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum GroupChange {
+    Assigned(Vec<i32>),
+    Revoked,
 }
 
 /// Listens to what a client says besides its answers.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Listener(Arc<Mutex<Heard>>);
 
 impl ClientContext for Listener {
@@ -215,7 +228,34 @@ impl ClientContext for Listener {
     }
 }
 
-impl ConsumerContext for Listener {}
+impl ConsumerContext for Listener {
+    /// Keeps a change for the one who polls, where it is said that it answers: the group waits until it
+    /// does. Otherwise the client's own answer is given, which is to do as it is told.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, kind: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let is_gain = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let answers = self.0.lock().answers;
+        if answers {
+            // Asked in this order: what names no member any more must not pass for what names this one.
+            let generation = consumer.group_metadata().map(Arc::new);
+            let generation = generation.filter(|_| !consumer.assignment_lost());
+            let mut heard = self.0.lock();
+            let partitions = list.elements().iter().map(|part| part.partition()).collect();
+            heard.generation = generation.filter(|_| is_gain);
+            heard.change = Some(if is_gain {
+                GroupChange::Assigned(partitions)
+            } else {
+                GroupChange::Revoked
+            });
+            return;
+        }
+        // A failure is told by the consumer's next poll.
+        let _ = if is_gain {
+            consumer.assign(list)
+        } else {
+            consumer.unassign()
+        };
+    }
+}
 
 impl ProducerContext for Listener {
     type DeliveryOpaque = ();

@@ -35,6 +35,8 @@ pub(super) struct TopicFeed {
     pub(super) report: Arc<SourceReport>,
     pub(super) batch_rows_max: usize,
     pub(super) looked_at: Instant,
+    /// Whether partitions come from a group, which finds added ones by itself.
+    pub(super) is_shared: bool,
 }
 
 impl TopicFeed {
@@ -61,7 +63,7 @@ impl TopicFeed {
     }
 
     fn look_for_partitions(&mut self) -> Result<()> {
-        if self.looked_at.elapsed() < LOOK_EVERY {
+        if self.is_shared || self.looked_at.elapsed() < LOOK_EVERY {
             return Ok(());
         }
         self.looked_at = Instant::now();

@@ -37,6 +37,7 @@ const OF_SOURCES: &[OptionSpec] = specs! {
     "topic.pattern": "a pattern of topics, as in 'trades-*'",
     "start": "earliest, latest, committed, timestamp:…, or offsets:0=12,1=40",
     "group.id": "under which name offsets are committed",
+    "group.share": "true to share the partitions with the other instances of the group",
     "metadata": "metadata columns beside those of the schema, as in '_offset, _timestamp'",
     "on_bad_row": "error, skip or dead_letter",
     "bad_row.rate_max": "the share of bad records past which the run ends, as in '0.01'",

@@ -37,7 +37,7 @@ struct Lane {
 pub(super) struct Puller {
     cluster: Cluster,
     pub(super) consumer: BaseConsumer<Listener>,
-    heard: Arc<Mutex<Heard>>,
+    pub(super) heard: Arc<Mutex<Heard>>,
     pub(super) topic: Arc<str>,
     lanes: BTreeMap<i32, Lane>,
     kept: Kept,
@@ -89,12 +89,35 @@ impl Puller {
             bytes: 0,
             silent: Duration::ZERO,
         };
-        puller.assign(parts)?;
+        if !parts.is_empty() {
+            puller.assign(parts)?;
+        }
         Ok(puller)
+    }
+
+    /// Reads these partitions, and no others.
+    pub(super) fn take_over(&mut self, parts: &[Part]) -> Result<()> {
+        self.give_up();
+        let list = self.list(parts)?;
+        self.consumer.assign(&list).map_err(|error| self.failed(&error))
+    }
+
+    /// Forgets the partitions and what was gathered of them.
+    pub(super) fn give_up(&mut self) {
+        self.lanes.clear();
+        (self.rows, self.bytes) = (0, 0);
     }
 
     /// Begins to read partitions besides those that are read.
     fn assign(&mut self, parts: &[Part]) -> Result<()> {
+        let list = self.list(parts)?;
+        self.consumer
+            .incremental_assign(&list)
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// Opens a lane for each, and lists where it begins.
+    fn list(&mut self, parts: &[Part]) -> Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for part in parts {
             list.add_partition_offset(&self.topic, part.partition, Offset::Offset(part.begin))
@@ -107,9 +130,7 @@ impl Puller {
             };
             self.lanes.insert(part.partition, lane);
         }
-        self.consumer
-            .incremental_assign(&list)
-            .map_err(|error| self.failed(&error))
+        Ok(list)
     }
 
     fn failed(&self, error: &KafkaError) -> fletching::Error {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use fletching::Result;
-use fletching::connector::{CHANGE_COLUMN, EpochWriter, Options, RelationSpec, Sink, SinkWriter};
+use fletching::connector::{CHANGE_COLUMN, EpochWriter, Membership, Options, RelationSpec, Sink, SinkWriter};
 
 use super::client::Cluster;
 use super::columns::place;
 use super::epochs::{SteadyEpochs, TransactionEpochs};
+use super::group::Member;
+use super::group_epochs::SharedEpochs;
 use super::options::names;
 use super::outlet::Outlet;
 use super::writer::{SteadyWriter, TransactionWriter};
@@ -201,7 +203,32 @@ impl Sink for TopicSink {
         let outlet = self.outlet(schema, &[("transactional.id", &name)])?;
         Ok(Box::new(TransactionEpochs::open(outlet, consumer)?))
     }
+
+    fn shared_epochs(
+        &self,
+        schema: &SchemaRef,
+        consumer: &str,
+        membership: &Membership,
+    ) -> Result<Box<dyn EpochWriter>> {
+        if self.delivery == Some(Delivery::AtLeastOnce) {
+            return Ok(Box::new(SteadyEpochs::new(self.outlet(schema, &[])?)));
+        }
+        let Ok(member) = Arc::clone(membership).downcast::<Member>() else {
+            return Err(self.options.bad_value(
+                "delivery",
+                "exactly once for instances that share a stream, the stream must be of Kafka",
+                Some("set delivery = 'at-least-once'".into()),
+            ));
+        };
+        let name = format!("fletching-{consumer}-{}-{}", self.name, unique());
+        let outlet = self.outlet(schema, &[("transactional.id", name.as_str()), SHORT_TRANSACTION])?;
+        Ok(Box::new(SharedEpochs::open(outlet, member)?))
+    }
 }
+
+/// How long a transaction of one of several instances may last: when the instance dies, readers wait for
+/// as long. Kafka Streams has the same.
+const SHORT_TRANSACTION: (&str, &str) = ("transaction.timeout.ms", "10000");
 
 /// Returns a name that no other run has.
 fn unique() -> String {

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use fletching::connector::{
-    Feed, FeedRequest, Options, Reader, ReadyPoint, RelationSpec, ScanRequest, Source, SourceReport,
+    Feed, FeedRequest, Options, Reader, ReadyPoint, RelationKind, RelationSpec, ScanRequest, Source,
+    SourceReport,
 };
 use fletching::{Error, Result};
 
@@ -16,6 +17,7 @@ use super::columns::Columns;
 use super::decode::Decoding;
 use super::feed::TopicFeed;
 use super::gather::Kept;
+use super::group_feed::SharedFeed;
 use super::letters::Letters;
 use super::pull::{Puller, consumer};
 use super::scan::{Share, TopicReader, deal};
@@ -61,6 +63,7 @@ pub(super) struct TopicSource {
     topics: Topics,
     start: Start,
     group: String,
+    is_shared: bool,
     columns: Arc<Columns>,
     bad: BadOptions,
 }
@@ -75,6 +78,7 @@ impl TopicSource {
             cluster: Cluster::from_options(options)?,
             start: Start::from_options(options)?,
             group: options.text("group.id").unwrap_or_default().to_owned(),
+            is_shared: is_shared(spec, &topics)?,
             columns: Arc::new(Columns::find(spec, format)?),
             bad: BadOptions::from_options(options)?,
             topics,
@@ -139,6 +143,28 @@ impl TopicSource {
         Ok((decoding, kept))
     }
 
+    /// Opens a feed of the partitions that the group gives.
+    fn shared_feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {
+        let topic: Arc<str> = self.topics.name().into();
+        let (decoding, kept) = self.decoding(request.projection.as_ref())?;
+        let puller = Puller::open(&self.cluster, &self.group, (&topic, &[]), kept, false)?;
+        // A topic that is not there is said at once.
+        self.cluster.partitions(&puller.consumer, &puller.heard, &topic)?;
+        let feed = TopicFeed {
+            cluster: self.cluster.clone(),
+            group: self.group.clone(),
+            pullers: vec![puller],
+            ready: VecDeque::new(),
+            decoding,
+            desk: self.desk(&request.report, None)?,
+            report: Arc::clone(&request.report),
+            batch_rows_max: request.batch_rows_max.max(1),
+            looked_at: Instant::now(),
+            is_shared: true,
+        };
+        Ok(Box::new(SharedFeed::join(feed, self.start.clone())?))
+    }
+
     fn desk(&self, report: &Arc<SourceReport>, whole: Option<&Arc<DeadLetters>>) -> Result<Desk> {
         let letters = match (&self.bad.on_bad, whole) {
             (_, Some(letters)) => Some(Letters::whole(letters)),
@@ -148,6 +174,23 @@ impl TopicSource {
         };
         Ok(Desk::new(&self.bad, report, letters))
     }
+}
+
+/// Reads the option `group.share`.
+fn is_shared(spec: &RelationSpec, topics: &Topics) -> Result<bool> {
+    let options = &spec.options;
+    if options.choice("group.share", &["false", "true"])? != Some(1) {
+        return Ok(false);
+    }
+    let refused = |message: &str| Err(options.bad_value("group.share", message, None));
+    if spec.kind != RelationKind::Stream {
+        return refused("only a stream is shared: each instance has its tables whole");
+    }
+    if let Topics::Pattern(_) = topics {
+        return refused("a stream that is shared is of one topic, not of a pattern");
+    }
+    options.required("group.id", "my-pipeline")?;
+    Ok(true)
 }
 
 impl Source for TopicSource {
@@ -193,7 +236,14 @@ impl Source for TopicSource {
         self.columns.has_changes
     }
 
+    fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     fn feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {
+        if self.is_shared {
+            return self.shared_feed(request);
+        }
         let group = if self.group.is_empty() {
             &request.consumer
         } else {
@@ -217,6 +267,7 @@ impl Source for TopicSource {
             report: Arc::clone(&request.report),
             batch_rows_max: request.batch_rows_max.max(1),
             looked_at: Instant::now(),
+            is_shared: false,
         }))
     }
 }

@@ -10,13 +10,14 @@
 //!
 //! A feed is polled by one thread and may block there for as long as it is told to wait, no longer.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
 use super::{ReadyPoint, SinkSummary, SourceReport};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The column that says what a change does to its row, where a source has
 /// [changes](super::Source::has_changes): the last one of each batch, `Int8`, without NULL.
@@ -124,6 +125,12 @@ pub enum Polled {
     Gone(Arc<str>),
     /// Nothing within the time given. More may come.
     Idle,
+    /// Partitions are to be given up to other members of a group ([`Source::is_shared`]). No records
+    /// of them follow; those before may still be committed. The feed is polled again once that is
+    /// done, or what came of them is taken back: only then are they given up.
+    ///
+    /// [`Source::is_shared`]: super::Source::is_shared
+    Revoked,
     /// The source has ended.
     End,
 }
@@ -149,7 +156,33 @@ pub trait Feed: Send {
         let _ = positions;
         Ok(())
     }
+
+    /// Returns who this is in the group that shares the source; none where none does.
+    fn membership(&self) -> Option<Membership> {
+        None
+    }
+
+    /// Is told that what came of the records since the last commit was taken back: a shared source
+    /// then gives up what it reads ([`Polled::Revoked`]), and begins anew where the group stands.
+    ///
+    /// # Errors
+    /// Fails where the group cannot be joined again.
+    fn rejoin(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
+
+/// Who a feed is in the group that shares its source: what it is made of is between a connector's
+/// feeds and its sinks, which commit positions in the group's name.
+///
+/// ```
+/// use std::sync::Arc;
+/// use fletching::connector::Membership;
+///
+/// let membership: Membership = Arc::new("member 7".to_string());
+/// assert_eq!(membership.downcast_ref::<String>().map(String::as_str), Some("member 7"));
+/// ```
+pub type Membership = Arc<dyn Any + Send + Sync>;
 
 /// A sink that publishes epoch after epoch, each whole or not at all.
 pub trait EpochWriter: Send {
@@ -195,4 +228,14 @@ pub trait EpochWriter: Send {
     /// # Errors
     /// Fails where it cannot be shown; it may be asked again.
     fn commit(&mut self, epoch: u64) -> Result<SinkSummary>;
+
+    /// Takes back what was written since the epoch shown last, after `error`; returns whether it is
+    /// gone for certain, and writing can go on. Asked only of a sink of a shared source.
+    ///
+    /// # Errors
+    /// Fails where it is not known what became of the epoch.
+    fn take_back(&mut self, error: &Error) -> Result<bool> {
+        let _ = error;
+        Ok(false)
+    }
 }

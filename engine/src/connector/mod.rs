@@ -23,7 +23,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Polled, Position};
+pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Membership, Polled, Position};
 pub use memory::PushStream;
 pub(crate) use memory::{MemoryStream, OpenStream};
 pub use options::{OptionSpec, Options};
@@ -184,6 +184,12 @@ pub trait Source: Debug + Send + Sync {
         false
     }
 
+    /// Says whether a feed reads only the partitions that a group gives it, beside those of other
+    /// instances, from where the group stands.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Says whether a [scan](Self::scan) comes to an end: what goes on mostly has some records now, and
     /// those are read.
     fn has_end_now(&self) -> bool {
@@ -241,6 +247,26 @@ pub trait Sink: Debug + Send + Sync {
         let _ = (schema, consumer);
         Err(refused(
             "this sink writes one output that ends, not epoch after epoch",
+        ))
+    }
+
+    /// Begins to write epochs for one of several instances that share a source
+    /// ([`Source::is_shared`]), beside those of the others. `membership` is that of the feed.
+    ///
+    /// # Errors
+    /// Fails where the sink cannot be opened, or cannot publish positions in a group's name: then a
+    /// partition that moves to another instance would lose or repeat records.
+    fn shared_epochs(
+        &self,
+        schema: &SchemaRef,
+        consumer: &str,
+        membership: &Membership,
+    ) -> Result<Box<dyn EpochWriter>> {
+        let _ = (schema, consumer, membership);
+        Err(refused(
+            "instances that share a stream's partitions cannot write to this sink exactly once: the \
+             records of a partition that moves would come twice; write to a Kafka topic of the \
+             stream's cluster, or read the stream with one instance, without group.share",
         ))
     }
 }

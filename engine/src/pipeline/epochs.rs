@@ -27,6 +27,7 @@ use super::counters::Counters;
 use super::event_time::EventTime;
 use super::inbox::Inbox;
 use super::phase::{AtPhase, Phase};
+use super::sharing::Sharing;
 use crate::checkpoint::{Checkpoint, Keeper, Turn};
 use crate::clock::Clock;
 use crate::connector::{EpochWriter, Polled, Position};
@@ -51,7 +52,7 @@ pub(crate) struct EpochLimits {
 /// Records of one round at most: enough to keep all cores busy, few enough to stay in memory.
 const ROUND_ROWS_MAX: u64 = 1 << 17;
 /// How long a round waits for its first record before it looks whether to stop.
-const WAIT_MAX: Duration = Duration::from_millis(20);
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);
 /// How often a sink is asked to show an epoch.
 const COMMIT_ATTEMPTS: u32 = 3;
 
@@ -71,6 +72,7 @@ pub(crate) struct EpochLoop {
     pub(crate) at_phase: AtPhase,
     pub(crate) state: State,
     pub(crate) making: Making,
+    pub(crate) sharing: Sharing,
 }
 
 /// Where the pipeline stands: what a checkpoint keeps.
@@ -78,9 +80,9 @@ pub(crate) struct EpochLoop {
 pub(crate) struct State {
     /// The epoch committed last.
     epoch: u64,
-    positions: BTreeMap<Arc<str>, String>,
-    rows_in: u64,
-    rows_out: u64,
+    pub(super) positions: BTreeMap<Arc<str>, String>,
+    pub(super) rows_in: u64,
+    pub(super) rows_out: u64,
     pub(super) is_finished: bool,
 }
 
@@ -125,13 +127,14 @@ impl State {
 /// The epoch in the making.
 #[derive(Default)]
 pub(crate) struct Making {
-    pins: Option<ChainPins>,
+    pub(super) pins: Option<ChainPins>,
     pub(super) rows: u64,
-    bytes: u64,
+    pub(super) rows_out: u64,
+    pub(super) bytes: u64,
     /// When its first record came.
-    began_us: u64,
+    pub(super) began_us: u64,
     /// When the one before was committed.
-    committed_us: u64,
+    pub(super) committed_us: u64,
 }
 
 /// What a round took in.
@@ -152,11 +155,21 @@ impl EpochLoop {
         if self.state.is_finished {
             return self.inbox.close();
         }
+        while let Err(error) = self.go_on() {
+            self.take_back(error)?;
+        }
+        self.inbox.close()
+    }
+
+    /// Makes epoch after epoch until the last is committed.
+    fn go_on(&mut self) -> Result<()> {
         self.state.is_finished = self.is_at_limit();
         let mut is_last = self.state.is_finished;
         while !is_last {
             is_last = self.round()?;
-            if !is_last && self.making.rows > 0 && self.is_due() {
+            if self.sharing.is_revoked {
+                self.release()?;
+            } else if !is_last && self.making.rows > 0 && self.is_due() {
                 self.publish()?;
             }
         }
@@ -164,7 +177,7 @@ impl EpochLoop {
         if self.making.rows > 0 || self.state.is_finished && self.keeper.is_some() {
             self.publish()?;
         }
-        self.inbox.close()
+        Ok(())
     }
 
     /// Brings the sink to where the checkpoint stands.
@@ -234,11 +247,13 @@ impl EpochLoop {
         if rows > left {
             let left_rows = usize::try_from(left).unwrap_or(usize::MAX);
             self.state.rows_out += left;
+            self.making.rows_out += left;
             let rest = batch.slice(0, left_rows);
             let writer = &mut self.writer;
             return self.query.on_threads(|| writer.write(&rest));
         }
         self.state.rows_out += rows;
+        self.making.rows_out += rows;
         let writer = &mut self.writer;
         self.query.on_threads(|| writer.write(batch))
     }
@@ -255,7 +270,10 @@ impl EpochLoop {
             } else {
                 Duration::ZERO
             };
-            match self.inbox.take(wait)? {
+            let taken = self.inbox.take(wait);
+            // A feed that has failed gives nothing more, not even what was taken back.
+            self.sharing.is_on &= taken.is_ok();
+            match taken? {
                 Polled::Records(chunk) => {
                     self.take(&mut round, chunk.batch, chunk.position)?;
                     let is_full = self.making.rows + round.rows >= self.limits.rows_max
@@ -268,6 +286,10 @@ impl EpochLoop {
                     self.state.positions.remove(&partition);
                 }
                 Polled::Idle => break,
+                Polled::Revoked => {
+                    self.sharing.is_revoked = true;
+                    break;
+                }
                 Polled::End => (round.is_last, round.is_end) = (true, true),
             }
         }
@@ -338,6 +360,7 @@ impl EpochLoop {
         self.show(epoch)?;
         (self.at_phase)(Phase::Committed)?;
         drop(turn);
+        self.sharing.failures = 0;
         self.inbox.committed(positions)?;
         self.state.epoch = epoch;
         if let Some(pins) = self.making.pins.take() {
@@ -391,7 +414,7 @@ impl EpochLoop {
         }
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         self.counters.rows_in.store(self.state.rows_in, Relaxed);
         self.counters.rows_out.store(self.state.rows_out, Relaxed);
         self.counters.epoch.store(self.state.epoch, Relaxed);

@@ -86,6 +86,11 @@ impl EventTime {
         }
     }
 
+    /// Forgets all partitions: they go to others, or come again.
+    pub(crate) fn forget(&mut self) {
+        self.partitions.clear();
+    }
+
     /// Takes note of records of a partition, and tells the late ones from the others.
     pub(crate) fn take(
         &mut self,

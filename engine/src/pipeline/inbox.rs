@@ -10,7 +10,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -36,6 +39,12 @@ pub(crate) trait Inbox: Send {
     /// Says whether all was read that the source holds.
     fn has_caught_up(&self) -> bool;
 
+    /// Passes on that revoked partitions may be given up.
+    fn release(&mut self) {}
+
+    /// Passes on that what came since the last commit was taken back.
+    fn rejoin(&mut self) {}
+
     /// Ends it, once the last commit was passed on.
     fn close(&mut self) -> Result<()>;
 }
@@ -53,6 +62,9 @@ struct Orders {
     is_closed: AtomicBool,
     committed: Mutex<Vec<Position>>,
     has_caught_up: AtomicBool,
+    /// Whether revoked partitions may be given up.
+    is_released: AtomicBool,
+    must_rejoin: AtomicBool,
     /// What went wrong after the loop has stopped listening.
     last: Mutex<Option<Error>>,
 }
@@ -107,12 +119,19 @@ fn poll(feed: &mut dyn Feed, sender: &SyncSender<Result<Polled>>, orders: &Order
             thread::park_timeout(POLL_WAIT);
             continue;
         }
+        if orders.must_rejoin.swap(false, SeqCst) {
+            feed.rejoin()?;
+        }
         let polled = feed.poll(POLL_WAIT)?;
         orders.has_caught_up.store(feed.has_caught_up(), Relaxed);
         has_ended = matches!(polled, Polled::End);
+        let is_revoked = matches!(polled, Polled::Revoked);
         if !matches!(polled, Polled::Idle) {
             // Nobody listens once the inbox is closed.
             let _ = sender.send(Ok(polled));
+        }
+        while is_revoked && !orders.is_released.swap(false, SeqCst) && !orders.is_closed.load(Relaxed) {
+            thread::park_timeout(POLL_WAIT);
         }
     }
 }
@@ -140,6 +159,18 @@ impl Inbox for Prefetch {
 
     fn has_caught_up(&self) -> bool {
         self.orders.has_caught_up.load(Relaxed)
+    }
+
+    fn release(&mut self) {
+        self.orders.must_rejoin.store(false, SeqCst);
+        self.orders.is_released.store(true, SeqCst);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+
+    fn rejoin(&mut self) {
+        self.orders.must_rejoin.store(true, SeqCst);
     }
 
     fn close(&mut self) -> Result<()> {

@@ -9,6 +9,7 @@ mod event_time;
 mod inbox;
 mod phase;
 mod refuse;
+mod sharing;
 #[cfg(test)]
 mod simulation;
 
@@ -28,6 +29,7 @@ pub(crate) use self::event_time::{EventTime, EventTimeSpec, Late};
 pub(crate) use self::inbox::Prefetch;
 pub(crate) use self::phase::at_phases;
 pub(crate) use self::refuse::{check_plan, not_row_by_row};
+use self::sharing::Sharing;
 use crate::checkpoint::Keeper;
 use crate::clock::SystemClock;
 use crate::connector::{EpochWriter, SourceReport};
@@ -87,6 +89,8 @@ pub(crate) struct Parts {
     /// Where late records go, where they are kept apart.
     pub(crate) letters: Option<Box<dyn EpochWriter>>,
     pub(crate) state: State,
+    /// Whether other instances read the stream's other partitions.
+    pub(crate) is_shared: bool,
     /// Late records counted before a restart.
     pub(crate) late: u64,
 }
@@ -112,6 +116,10 @@ impl Pipeline {
             at_phase: at_phases(),
             state: parts.state,
             making: Making::default(),
+            sharing: Sharing {
+                is_on: parts.is_shared,
+                ..Sharing::default()
+            },
         };
         let shared = Arc::new(Shared {
             name: parts.name,

@@ -210,18 +210,30 @@ impl Session {
         self.inner.progress.clear();
         let settings = self.inner.settings.read().clone();
         let (keeper, checkpoint) = self.keeper(identity)?;
-        let mut writer = sink.epochs(&schema, &name)?;
         let mut state = checkpoint
             .as_ref()
             .map_or_else(State::default, State::of_checkpoint);
-        if let Some(positions) = writer.positions()? {
-            state.resume_at(positions);
-        }
         let mut request = FeedRequest::all();
         request.batch_rows_max = settings.batch_rows;
-        request.from = state.positions();
         request.projection.clone_from(&columns);
         request.consumer.clone_from(&name);
+        let is_shared = entry.source.is_shared();
+        let (writer, feed) = if is_shared {
+            // Where partitions are read from is the group's to say.
+            state.resume_at(Vec::new());
+            let feed = entry.source.feed(&request)?;
+            let membership = feed
+                .membership()
+                .ok_or_else(|| Error::internal("a shared source has no membership"))?;
+            (sink.shared_epochs(&schema, &name, &membership)?, feed)
+        } else {
+            let mut writer = sink.epochs(&schema, &name)?;
+            if let Some(positions) = writer.positions()? {
+                state.resume_at(positions);
+            }
+            request.from = state.positions();
+            (writer, entry.source.feed(&request)?)
+        };
         let report = Arc::clone(&request.report);
         let limits = limits(&settings.pipelines, keeper.is_some(), limit);
         let (marks, late) = match &checkpoint {
@@ -231,6 +243,7 @@ impl Session {
         let event_time = event_time(&entry, &input, &settings.pipelines, marks)?;
         let letters = match entry.event_time.as_ref().and_then(StreamTime::dead_letter) {
             None => None,
+            Some(_) if is_shared => return Err(no_late_sink(&stream)),
             Some(sink) => {
                 let sink = late_sink(&self.inner.registry.read(), &stream, sink)?;
                 Some(sink.epochs(&input, &format!("{name}.late"))?)
@@ -238,7 +251,7 @@ impl Session {
         };
         Pipeline::start(Parts {
             name,
-            feed: entry.source.feed(&request)?,
+            feed,
             stream,
             query: Arc::new(query),
             report,
@@ -248,6 +261,7 @@ impl Session {
             event_time,
             letters,
             state,
+            is_shared,
             late,
         })
     }
@@ -369,6 +383,15 @@ fn unnamed(stream: &str) -> Error {
     Error::Sql(
         SqlError::unsupported(format!("'{stream}' goes on, and has no name"))
             .hint("create it first, as in CREATE STREAM s WITH (path = '…')"),
+    )
+}
+
+fn no_late_sink(stream: &str) -> Error {
+    Error::Sql(
+        SqlError::unsupported(format!(
+            "late records of '{stream}' cannot go to a sink of their own while instances share its partitions"
+        ))
+        .hint("leave out its late sink, or read it with one instance, without group.share"),
     )
 }
 

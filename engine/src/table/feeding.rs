@@ -177,6 +177,7 @@ impl Feeding {
                 Polled::Gone(partition) => {
                     self.positions.remove(&partition);
                 }
+                Polled::Revoked => return Err(Error::internal("a table's source is shared")),
                 Polled::End => {
                     if !self.is_ready {
                         self.become_ready()?;

@@ -6,6 +6,7 @@ mod broker_away;
 mod evolution;
 mod feeds;
 mod formats;
+mod group;
 mod kills;
 mod outages;
 mod pipelines;

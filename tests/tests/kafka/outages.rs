@@ -8,12 +8,12 @@ use fletching_tests::broker::{own, shared};
 use crate::victim::{Topics, end, signal};
 
 const TRADES: i64 = 60_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Small epochs, so that many are committed meanwhile.
 const SETTINGS: &str = "SET epoch.rows_max = 500; SET epoch.ms_max = 20;";
 
-fn wait_for(topics: &Topics, count: usize) {
+pub(crate) fn wait_for(topics: &Topics, count: usize) {
     let began = Instant::now();
     while topics.enriched.committed_count() < count {
         assert!(began.elapsed() < PATIENCE, "{count} records took too long");

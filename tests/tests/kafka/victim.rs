@@ -19,6 +19,8 @@ pub(crate) struct Topics {
     limits: Topic,
     prices: Topic,
     pub(crate) enriched: Topic,
+    /// What the stream is told besides.
+    options: String,
 }
 
 /// Users and symbols in the tables; every trade has one of each.
@@ -31,14 +33,20 @@ fn tier(user: i64) -> &'static str {
 
 impl Topics {
     pub(crate) fn new(broker: &Broker, name: &str) -> Self {
+        Self::with(broker, name, 4, "")
+    }
+
+    /// Makes topics of so many partitions; `options` are more of those of the stream.
+    pub(crate) fn with(broker: &Broker, name: &str, partitions: i32, options: &str) -> Self {
         let table =
             |table: &str| broker.topic_with(&format!("{name}-{table}"), 2, &[("cleanup.policy", "compact")]);
         let topics = Self {
-            trades: broker.topic(&format!("{name}-trades"), 4),
+            trades: broker.topic(&format!("{name}-trades"), partitions),
             users: table("users"),
             limits: table("limits"),
             prices: table("prices"),
             enriched: broker.topic(&format!("{name}-enriched"), 4),
+            options: options.to_owned(),
         };
         let fill = |topic: &Topic, count: i64, value: &dyn Fn(i64) -> Value| {
             let records: Vec<(String, String)> = (0..count)
@@ -75,6 +83,7 @@ impl Topics {
             "servers": broker.servers(),
             "checkpoints": checkpoints,
             "settings": settings,
+            "options": self.options,
             "trades": self.trades.name,
             "users": self.users.name,
             "limits": self.limits.name,
@@ -188,7 +197,7 @@ fn runs_when_told() {
          CREATE TABLE prices (symbol BIGINT, price DECIMAL(9, 2), PRIMARY KEY (symbol)) {};",
         text("checkpoints"),
         text("settings"),
-        at("trades", ""),
+        at("trades", &text("options")),
         at("users", ", key = 'user_id'"),
         at("limits", ", key = 'user_id'"),
         at("prices", ", key = 'symbol'"),
@@ -209,9 +218,12 @@ fn runs_when_told() {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         watched.stop();
     });
-    if let Err(error) = pipeline.wait() {
-        eprintln!("pipeline: {error}");
-        std::process::exit(1);
+    match pipeline.wait() {
+        Ok(stats) => eprintln!("rows out: {}", stats.rows_out),
+        Err(error) => {
+            eprintln!("pipeline: {error}");
+            std::process::exit(1);
+        }
     }
     std::process::exit(0);
 }

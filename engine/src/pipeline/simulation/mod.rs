@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use self::world::{Row, Shared, SimClock, SimInbox, SimSink, SimStorage, World, rows_of};
 use super::counters::Counters;
 use super::phase::Phase;
+use super::sharing::Sharing;
 use super::{EpochLimits, EpochLoop, Making, State};
 use crate::checkpoint::{Keeper, PipelineIdentity};
 use crate::connector::EpochWriter;
@@ -109,6 +110,7 @@ fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<Ep
         at_phase: Box::new(at_phase),
         state,
         making: Making::default(),
+        sharing: Sharing::default(),
     })
 }
 

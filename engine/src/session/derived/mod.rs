@@ -273,6 +273,15 @@ impl TableSpec {
             let hint = "leave it out, or say refresh = 'once'";
             return Err(self.written.bad_value(name, message, Some(hint.into())));
         }
+        if source.is_shared() {
+            return Err(Error::Option {
+                subject: self.relation.subject(),
+                message: "its stream is shared with other instances, and each would hold a part of the table"
+                    .into(),
+                hint: Some("make it from a stream without group.share".into()),
+                location: None,
+            });
+        }
         if source.has_changes() {
             return Err(Error::Option {
                 subject: self.relation.subject(),
