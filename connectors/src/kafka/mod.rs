@@ -14,6 +14,7 @@ mod decode;
 mod epochs;
 mod feed;
 mod gather;
+mod letter_file;
 mod letters;
 mod options;
 mod outlet;
