@@ -170,13 +170,13 @@ impl Feed for DatagenFeed {
         };
         let batch = self.take(due.min(self.batch_rows_max))?;
         self.request.report.add_rows(batch.num_rows() as u64);
-        Ok(Polled::Records(Chunk {
+        Ok(Polled::Records(Chunk::new(
             batch,
-            position: Position {
+            Position {
                 partition: Arc::from(PARTITION),
                 place: self.next.to_string(),
             },
-        }))
+        )))
     }
 
     fn has_caught_up(&self) -> bool {

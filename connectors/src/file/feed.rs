@@ -161,13 +161,13 @@ impl FileFeed {
                 ReadyPoint::Timestamp(time_us) => given.time_us >= time_us,
                 _ => false,
             };
-            return Ok(Some(Chunk {
-                position: Position {
+            return Ok(Some(Chunk::new(
+                given.batch,
+                Position {
                     partition: file.origin.as_str().into(),
                     place: given.place.text(),
                 },
-                batch: given.batch,
-            }));
+            )));
         }
     }
 }

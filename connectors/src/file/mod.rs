@@ -30,6 +30,8 @@ use fletching::connector::{Connector, OptionSpec, Options, RelationSpec, Sink, S
 
 use arrow::datatypes::SchemaRef;
 
+#[cfg(feature = "kafka")]
+pub(crate) use atomic::AtomicFile;
 use changes::{CHANGE_OPTIONS, ChangeRules, ChangesLayout, Telling};
 #[cfg(feature = "kafka")]
 pub(crate) use columns::{batch_of, exact_decimals, find as find_column, may_round, viewed};

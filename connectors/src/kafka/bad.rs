@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
-use fletching::connector::{Options, SourceReport};
+use fletching::connector::{BadRowPolicy, DeadLetter, LetterPlace, OnBadRow, Options, SourceReport};
 use fletching::{Error, RecordPlace, Result};
 
 use super::gather::Gathered;
-use super::letters::Letters;
+use super::letters::{BAD_RECORD, Letters};
+use super::start::partition_name;
 
 /// A record that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,27 @@ impl BadOptions {
         Ok(Self { on_bad, rate_max })
     }
 
+    /// Says the same in the engine's words; `servers` is the cluster of a topic.
+    pub(super) fn policy(&self, servers: &str) -> BadRowPolicy {
+        BadRowPolicy {
+            on_bad: match &self.on_bad {
+                OnBad::Error => OnBadRow::Error,
+                OnBad::Skip => OnBadRow::Skip,
+                OnBad::File(path) => OnBadRow::Letter(LetterPlace::File(path.clone())),
+                OnBad::Topic(topic) => OnBadRow::Letter(LetterPlace::Topic {
+                    servers: servers.to_owned(),
+                    topic: topic.clone(),
+                }),
+            },
+            rate_max: self.rate_max,
+        }
+    }
+
+    /// Says whether bad records are kept somewhere.
+    pub(super) fn keeps(&self) -> bool {
+        matches!(self.on_bad, OnBad::File(_) | OnBad::Topic(_))
+    }
+
     /// Says whether the first bad record ends the run.
     pub(super) fn is_strict(&self) -> bool {
         self.on_bad == OnBad::Error
@@ -92,6 +114,8 @@ pub(super) struct Desk {
     options: BadOptions,
     report: Arc<SourceReport>,
     letters: Option<Letters>,
+    /// Letters that somebody else is to write, where they are handed over.
+    handed: Option<Vec<DeadLetter>>,
     seen: usize,
     bad: usize,
 }
@@ -102,9 +126,23 @@ impl Desk {
             options: options.clone(),
             report: Arc::clone(report),
             letters,
+            handed: None,
             seen: 0,
             bad: 0,
         }
+    }
+
+    /// Makes one that hands letters over instead of writing them.
+    pub(super) fn handing_over(options: &BadOptions, report: &Arc<SourceReport>) -> Self {
+        Self {
+            handed: options.keeps().then(Vec::new),
+            ..Self::new(options, report, None)
+        }
+    }
+
+    /// Returns the letters since it was asked last.
+    pub(super) fn take(&mut self) -> Vec<DeadLetter> {
+        self.handed.as_mut().map_or_else(Vec::new, std::mem::take)
     }
 
     /// Applies the options and returns which records stay; `None` where all do. Dead letters are
@@ -130,6 +168,9 @@ impl Desk {
             }
             if let Some(letters) = &mut self.letters {
                 letters.add(&place, &record.reason, gathered, record.row)?;
+            }
+            if let Some(handed) = &mut self.handed {
+                handed.push(letter_of(gathered, record));
             }
             self.report.add_bad_row(|| format!("{place}: {}", record.reason));
         }
@@ -165,6 +206,18 @@ impl Desk {
             Some(letters) => letters.finish(),
             None => Ok(()),
         }
+    }
+}
+
+fn letter_of(gathered: &Gathered, record: &BadRecord) -> DeadLetter {
+    DeadLetter {
+        partition: partition_name(&gathered.topic, gathered.partition),
+        place: gathered.offsets[record.row].to_string(),
+        code: BAD_RECORD.to_owned(),
+        column: record.column.clone(),
+        reason: record.reason.clone(),
+        key: gathered.key(record.row).map(<[u8]>::to_vec),
+        value: gathered.value(record.row).map(<[u8]>::to_vec),
     }
 }
 

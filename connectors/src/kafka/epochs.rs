@@ -1,4 +1,5 @@
-//! Epochs on a topic: each a transaction, with the consumed offsets and the epoch's number in it.
+//! Epochs on a topic: each a transaction, with the consumed offsets and the epoch's number in it, and
+//! the dead letters where their topic is of the same cluster.
 //!
 //! ```text
 //!  write* ─▶ prepare: flush, offsets and number into the transaction ─▶ commit: shown, as one
@@ -12,7 +13,7 @@
 //! [`EpochWriter::positions`] gives all of it back.
 
 use arrow::array::RecordBatch;
-use fletching::connector::{EpochWriter, Position, SinkSummary};
+use fletching::connector::{DeadLetter, EpochWriter, LetterPlace, Position, SinkSummary};
 use fletching::{Error, Result};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -50,6 +51,14 @@ impl EpochWriter for SteadyEpochs {
 
     fn commit(&mut self, _: u64) -> Result<SinkSummary> {
         Ok(self.0.summary())
+    }
+
+    fn takes_letters(&mut self, place: &LetterPlace) -> Result<bool> {
+        self.0.takes_letters(place)
+    }
+
+    fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
+        self.0.send_letters(letters)
     }
 }
 
@@ -243,6 +252,15 @@ impl EpochWriter for TransactionEpochs {
             ),
             source: None,
         })
+    }
+
+    fn takes_letters(&mut self, place: &LetterPlace) -> Result<bool> {
+        self.outlet.takes_letters(place)
+    }
+
+    fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
+        self.begin()?;
+        self.outlet.send_letters(letters)
     }
 }
 

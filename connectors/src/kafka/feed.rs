@@ -37,6 +37,8 @@ pub(super) struct TopicFeed {
     pub(super) looked_at: Instant,
     /// Whether partitions come from a group, which finds added ones by itself.
     pub(super) is_shared: bool,
+    /// Whether chunks carry dead letters and the offsets of their rows.
+    pub(super) hands_over: bool,
 }
 
 impl TopicFeed {
@@ -44,12 +46,27 @@ impl TopicFeed {
         self.report.add_bytes(gathered.bytes() as u64);
         let batch = self.decoding.decode(gathered, &mut self.desk)?;
         let next = gathered.offsets.last().map_or(0, |last| last + 1);
+        let position = Position {
+            partition: partition_name(&gathered.topic, gathered.partition),
+            place: next.to_string(),
+        };
+        let letters = self.desk.take();
+        let mut places = Vec::new();
+        // After a record was left out without a letter it is not known whose offset is whose.
+        if self.hands_over && batch.num_rows() + letters.len() == gathered.rows() {
+            let mut bad = letters.iter().peekable();
+            places.reserve_exact(batch.num_rows());
+            for offset in &gathered.offsets {
+                let is_bad = bad.next_if(|letter| letter.place == offset.to_string());
+                if is_bad.is_none() {
+                    places.push(*offset);
+                }
+            }
+        }
         Ok(Polled::Records(Chunk {
-            batch,
-            position: Position {
-                partition: partition_name(&gathered.topic, gathered.partition),
-                place: next.to_string(),
-            },
+            letters,
+            places,
+            ..Chunk::new(batch, position)
         }))
     }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fletching::connector::{DeadLetter, LetterWriter, Position};
 use fletching::{Error, RecordPlace, Result};
 use parking_lot::Mutex;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -12,7 +13,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{Cluster, Heard, Listener};
 use super::gather::Gathered;
+use super::start::offset_of;
 use crate::file::{DeadLetterShare, DeadLetters, letter};
+
+/// The code of a record that cannot be decoded, as that of the error.
+pub(super) const BAD_RECORD: &str = "BAD_RECORD";
 
 /// A place for dead letters.
 pub(super) enum Letters {
@@ -55,13 +60,7 @@ impl Letters {
 
     /// Opens a topic.
     pub(super) fn topic(cluster: &Cluster, topic: &str) -> Result<Self> {
-        let (producer, heard) = cluster.client(&[("enable.idempotence", "true")])?;
-        Ok(Self::Topic(Box::new(LetterTopic {
-            topic: topic.to_owned(),
-            cluster: cluster.clone(),
-            producer,
-            heard,
-        })))
+        Ok(Self::Topic(Box::new(LetterTopic::open(cluster, topic)?)))
     }
 
     /// Adds a record.
@@ -105,22 +104,108 @@ impl Letters {
     }
 }
 
-impl LetterTopic {
-    fn send(&self, place: &RecordPlace, reason: &str, gathered: &Gathered, row: usize) -> Result<()> {
-        let (partition, offset) = (gathered.partition.to_string(), gathered.offsets[row].to_string());
+/// What the headers of a letter say.
+struct Heading<'a> {
+    code: &'a str,
+    reason: &'a str,
+    topic: &'a str,
+    partition: &'a str,
+    offset: Option<&'a str>,
+    column: Option<&'a str>,
+}
+
+impl Heading<'_> {
+    fn headers(&self) -> OwnedHeaders {
         let mut headers = OwnedHeaders::new();
         for (key, value) in [
-            ("fletching.reason", Some(reason)),
-            ("fletching.topic", Some(&*gathered.topic)),
-            ("fletching.partition", Some(partition.as_str())),
-            ("fletching.offset", Some(offset.as_str())),
-            ("fletching.column", place.column.as_deref()),
+            ("fletching.reason", Some(self.reason)),
+            ("fletching.code", Some(self.code)),
+            ("fletching.topic", Some(self.topic)),
+            ("fletching.partition", Some(self.partition)),
+            ("fletching.offset", self.offset),
+            ("fletching.column", self.column),
         ] {
             if value.is_some() {
                 headers = headers.insert(Header { key, value });
             }
         }
-        let mut record = BaseRecord::<[u8], [u8], ()>::to(&self.topic).headers(headers);
+        headers
+    }
+}
+
+/// Makes the record of a letter, with the key and the bytes of the record that it is about.
+pub(super) fn record_of<'a>(topic: &'a str, letter: &'a DeadLetter) -> BaseRecord<'a, [u8], [u8], ()> {
+    let position = Position {
+        partition: Arc::clone(&letter.partition),
+        place: "0".to_owned(),
+    };
+    let (source, partition) = match offset_of(&position) {
+        Some((source, partition, _)) => (source, partition.to_string()),
+        None => (&*letter.partition, String::new()),
+    };
+    let heading = Heading {
+        code: &letter.code,
+        reason: &letter.reason,
+        topic: source,
+        partition: &partition,
+        offset: Some(letter.place.as_str()).filter(|place| !place.is_empty()),
+        column: letter.column.as_deref(),
+    };
+    let mut record = BaseRecord::<[u8], [u8], ()>::to(topic).headers(heading.headers());
+    if let Some(value) = &letter.value {
+        record = record.payload(value);
+    }
+    if let Some(key) = &letter.key {
+        record = record.key(key);
+    }
+    record
+}
+
+/// Writes a pipeline's letters to a topic, where they are before the epoch counts: each at least once.
+impl LetterWriter for LetterTopic {
+    fn restore(&mut self, _: &[Position]) -> Result<()> {
+        Ok(())
+    }
+
+    fn write(&mut self, letters: &[DeadLetter]) -> Result<()> {
+        letters.iter().try_for_each(|letter| {
+            super::produce::send(&self.producer, record_of(&self.topic, letter))
+                .map_err(|error| self.failed(&error))
+        })
+    }
+
+    fn prepare(&mut self, _: &[Position]) -> Result<()> {
+        self.flush()
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl LetterTopic {
+    /// Opens a topic.
+    pub(super) fn open(cluster: &Cluster, topic: &str) -> Result<Self> {
+        let (producer, heard) = cluster.client(&[("enable.idempotence", "true")])?;
+        Ok(Self {
+            topic: topic.to_owned(),
+            cluster: cluster.clone(),
+            producer,
+            heard,
+        })
+    }
+
+    fn send(&self, place: &RecordPlace, reason: &str, gathered: &Gathered, row: usize) -> Result<()> {
+        let (partition, offset) = (gathered.partition.to_string(), gathered.offsets[row].to_string());
+        let heading = Heading {
+            code: BAD_RECORD,
+            reason,
+            topic: &gathered.topic,
+            partition: &partition,
+            offset: Some(&offset),
+            column: place.column.as_deref(),
+        };
+        let mut record = BaseRecord::<[u8], [u8], ()>::to(&self.topic).headers(heading.headers());
         if let Some(value) = gathered.value(row) {
             record = record.payload(value);
         }

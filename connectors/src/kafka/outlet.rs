@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int8Type, Int32Type, TimeUnit, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use fletching::connector::{Change, SinkSummary};
+use fletching::connector::{Change, DeadLetter, LetterPlace, SinkSummary};
 use fletching::{Error, Result};
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -16,6 +16,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{Cluster, Heard, Listener};
+use super::letters::record_of;
 use super::produce;
 use super::sink::Places;
 use crate::message::{MessageEncoder, Payloads};
@@ -29,6 +30,8 @@ pub(super) struct Outlet {
     pub(super) producer: BaseProducer<Listener>,
     pub(super) heard: Arc<Mutex<Heard>>,
     pub(super) topic: String,
+    /// The topic of dead letters that are written with the rows.
+    letter_topic: Option<String>,
     places: Places,
     key_encoder: Option<Box<dyn MessageEncoder>>,
     value_encoder: Box<dyn MessageEncoder>,
@@ -54,6 +57,7 @@ impl Outlet {
             producer,
             heard,
             topic: topic.to_owned(),
+            letter_topic: None,
             places,
             key_encoder,
             value_encoder,
@@ -62,18 +66,18 @@ impl Outlet {
             rows: 0,
             bytes: 0,
         };
-        outlet.find_topic()?;
+        outlet.find_topic(topic)?;
         Ok(outlet)
     }
 
     /// Waits for the topic: asking for it may have made it.
-    fn find_topic(&self) -> Result<()> {
+    fn find_topic(&self, topic: &str) -> Result<()> {
         let began = Instant::now();
         loop {
             let found = self
                 .producer
                 .client()
-                .fetch_metadata(Some(&self.topic), self.cluster.timeout)
+                .fetch_metadata(Some(topic), self.cluster.timeout)
                 .map_err(|error| self.failed("find", &error))?;
             if found
                 .topics()
@@ -86,7 +90,7 @@ impl Outlet {
                 return Err(Error::External {
                     message: format!(
                         "kafka {}: there is no topic '{}', and the broker does not make it; create it first",
-                        self.cluster.servers, self.topic
+                        self.cluster.servers, topic
                     ),
                     source: None,
                 });
@@ -98,6 +102,10 @@ impl Outlet {
     /// Makes an error of one of the producer's.
     pub(super) fn failed(&self, doing: &str, error: &KafkaError) -> Error {
         let doing = format!("{doing} the topic {}", self.topic);
+        if let Some((_, reason)) = self.producer.client().fatal_error() {
+            // The error itself then says no more than that there was one.
+            self.heard.lock().last = Some(reason);
+        }
         self.cluster.error(&doing, error, &self.heard)
     }
 
@@ -137,6 +145,30 @@ impl Outlet {
             }
         }
         self.rows += batch.num_rows() as u64;
+        self.check_delivery()
+    }
+
+    /// Says whether dead letters for this place can go out by the same producer.
+    pub(super) fn takes_letters(&mut self, place: &LetterPlace) -> Result<bool> {
+        match place {
+            LetterPlace::Topic { servers, topic } if *servers == self.cluster.servers => {
+                self.find_topic(topic)?;
+                self.letter_topic = Some(topic.clone());
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Hands dead letters to the producer.
+    pub(super) fn send_letters(&self, letters: &[DeadLetter]) -> Result<()> {
+        let Some(topic) = &self.letter_topic else {
+            return Err(Error::internal("a dead letter without a topic"));
+        };
+        for letter in letters {
+            produce::send(&self.producer, record_of(topic, letter))
+                .map_err(|error| self.failed("write dead letters beside", &error))?;
+        }
         self.check_delivery()
     }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use fletching::connector::{
-    Feed, FeedRequest, Options, Reader, ReadyPoint, RelationKind, RelationSpec, ScanRequest, Source,
-    SourceReport,
+    BadRowPolicy, Feed, FeedRequest, LetterWriter, Options, Reader, ReadyPoint, RelationKind, RelationSpec,
+    ScanRequest, Source, SourceReport,
 };
 use fletching::{Error, Result};
 
@@ -18,7 +18,8 @@ use super::decode::Decoding;
 use super::feed::TopicFeed;
 use super::gather::Kept;
 use super::group_feed::SharedFeed;
-use super::letters::Letters;
+use super::letter_file::LetterFile;
+use super::letters::{LetterTopic, Letters};
 use super::pull::{Puller, consumer};
 use super::scan::{Share, TopicReader, deal};
 use super::start::{Finder, Start, offset_of};
@@ -156,11 +157,15 @@ impl TopicSource {
             pullers: vec![puller],
             ready: VecDeque::new(),
             decoding,
-            desk: self.desk(&request.report, None)?,
+            desk: match request.hands_over {
+                true => Desk::handing_over(&self.bad, &request.report),
+                false => self.desk(&request.report, None)?,
+            },
             report: Arc::clone(&request.report),
             batch_rows_max: request.batch_rows_max.max(1),
             looked_at: Instant::now(),
             is_shared: true,
+            hands_over: request.hands_over,
         };
         Ok(Box::new(SharedFeed::join(feed, self.start.clone())?))
     }
@@ -263,11 +268,27 @@ impl Source for TopicSource {
             pullers,
             ready: VecDeque::new(),
             decoding,
-            desk: self.desk(&request.report, None)?,
+            desk: match request.hands_over {
+                true => Desk::handing_over(&self.bad, &request.report),
+                false => self.desk(&request.report, None)?,
+            },
+            hands_over: request.hands_over,
             report: Arc::clone(&request.report),
             batch_rows_max: request.batch_rows_max.max(1),
             looked_at: Instant::now(),
             is_shared: false,
         }))
+    }
+
+    fn bad_rows(&self) -> BadRowPolicy {
+        self.bad.policy(&self.cluster.servers)
+    }
+
+    fn letters(&self) -> Result<Box<dyn LetterWriter>> {
+        match &self.bad.on_bad {
+            OnBad::File(path) => Ok(Box::new(LetterFile::new(path))),
+            OnBad::Topic(topic) => Ok(Box::new(LetterTopic::open(&self.cluster, topic)?)),
+            OnBad::Error | OnBad::Skip => Err(Error::internal("a source keeps no dead letters")),
+        }
     }
 }

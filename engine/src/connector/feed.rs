@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-use super::{ReadyPoint, SinkSummary, SourceReport};
+use super::{DeadLetter, LetterPlace, ReadyPoint, SinkSummary, SourceReport};
 use crate::error::{Error, Result};
 
 /// The column that says what a change does to its row, where a source has
@@ -89,6 +89,9 @@ pub struct FeedRequest {
     /// What [`Feed::has_caught_up`] tells of. A source is only asked for what it
     /// [can tell](super::Source::can_tell).
     pub until: ReadyPoint,
+    /// Whether chunks carry the dead letters and the places of their rows, for somebody who commits
+    /// both as one; else a feed puts dead letters where they belong by itself.
+    pub hands_over: bool,
 }
 
 impl FeedRequest {
@@ -101,6 +104,7 @@ impl FeedRequest {
             consumer: String::new(),
             report: Arc::default(),
             until: ReadyPoint::End,
+            hands_over: false,
         }
     }
 }
@@ -112,6 +116,33 @@ pub struct Chunk {
     pub batch: RecordBatch,
     /// Where the partition stands after them.
     pub position: Position,
+    /// Records among them that could not be decoded, where the feed is to hand them over.
+    pub letters: Vec<DeadLetter>,
+    /// The place of each record of the batch, where the feed knows it and is asked; else empty.
+    pub places: Vec<i64>,
+}
+
+impl Chunk {
+    /// Makes a chunk of which every record could be decoded.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow::array::RecordBatch;
+    /// use arrow::datatypes::Schema;
+    /// use fletching::connector::{Chunk, Position};
+    ///
+    /// let batch = RecordBatch::new_empty(Arc::new(Schema::empty()));
+    /// let position = Position { partition: "0".into(), place: "17".into() };
+    /// assert!(Chunk::new(batch, position).letters.is_empty());
+    /// ```
+    pub fn new(batch: RecordBatch, position: Position) -> Self {
+        Self {
+            batch,
+            position,
+            letters: Vec::new(),
+            places: Vec::new(),
+        }
+    }
 }
 
 /// What came of polling.
@@ -237,5 +268,24 @@ pub trait EpochWriter: Send {
     fn take_back(&mut self, error: &Error) -> Result<bool> {
         let _ = error;
         Ok(false)
+    }
+
+    /// Says whether dead letters for this place can be part of the epochs written here; then they
+    /// are given to [`write_letters`](Self::write_letters).
+    ///
+    /// # Errors
+    /// Fails where the place cannot be reached.
+    fn takes_letters(&mut self, place: &LetterPlace) -> Result<bool> {
+        let _ = place;
+        Ok(false)
+    }
+
+    /// Adds dead letters to the epoch in the making, to be shown with its rows.
+    ///
+    /// # Errors
+    /// Fails where they cannot be written.
+    fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
+        let _ = letters;
+        Err(Error::internal("this writer takes no dead letters"))
     }
 }

@@ -295,13 +295,13 @@ impl Feed for MemoryFeed {
             Some(columns) => piece.project(columns)?,
             None => piece,
         };
-        Ok(Polled::Records(Chunk {
+        Ok(Polled::Records(Chunk::new(
             batch,
-            position: Position {
+            Position {
                 partition: PARTITION.into(),
                 place: format!("{}+{}", self.next, self.row),
             },
-        }))
+        )))
     }
 
     fn has_caught_up(&self) -> bool {

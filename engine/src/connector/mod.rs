@@ -12,6 +12,7 @@
 //! block there. A writer that is dropped before `commit` leaves nothing behind.
 
 mod feed;
+mod letter;
 mod memory;
 mod options;
 mod report;
@@ -24,6 +25,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Membership, Polled, Position};
+pub use letter::{BadRowPolicy, DeadLetter, LetterPlace, LetterWriter, OnBadRow};
 pub use memory::PushStream;
 pub(crate) use memory::{MemoryStream, OpenStream};
 pub use options::{OptionSpec, Options};
@@ -209,6 +211,19 @@ pub trait Source: Debug + Send + Sync {
     fn feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {
         let _ = request;
         Err(refused("this source ends: it is scanned, not followed"))
+    }
+
+    /// Says what is done about records that cannot be decoded, and rows that cannot be computed.
+    fn bad_rows(&self) -> BadRowPolicy {
+        BadRowPolicy::default()
+    }
+
+    /// Opens the place of dead letters for a pipeline whose sink cannot take them into its epochs.
+    ///
+    /// # Errors
+    /// Fails where the source has none, or it cannot be opened.
+    fn letters(&self) -> Result<Box<dyn LetterWriter>> {
+        Err(refused("this source has no place for dead letters"))
     }
 }
 

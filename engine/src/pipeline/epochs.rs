@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, RecordBatch};
 
+use super::bad_rows::{BadRows, Origin};
 use super::counters::Counters;
 use super::event_time::EventTime;
 use super::inbox::Inbox;
@@ -30,7 +31,7 @@ use super::phase::{AtPhase, Phase};
 use super::sharing::Sharing;
 use crate::checkpoint::{Checkpoint, Keeper, Turn};
 use crate::clock::Clock;
-use crate::connector::{EpochWriter, Polled, Position};
+use crate::connector::{Chunk, DeadLetter, EpochWriter, Polled, Position};
 use crate::error::{Error, Result};
 use crate::prepared::{ChainPins, Prepared};
 
@@ -67,6 +68,8 @@ pub(crate) struct EpochLoop {
     pub(crate) event_time: Option<EventTime>,
     /// Where late records go, where they are kept apart.
     pub(crate) letters: Option<Box<dyn EpochWriter>>,
+    /// What is done about records that become no row of the result.
+    pub(crate) bad_rows: BadRows,
     pub(super) counters: Arc<Counters>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) at_phase: AtPhase,
@@ -141,6 +144,8 @@ pub(crate) struct Making {
 #[derive(Default)]
 struct Round {
     batches: Vec<RecordBatch>,
+    /// Where the rows of each are from.
+    origins: Vec<Origin>,
     rows: u64,
     bytes: u64,
     /// Whether it is the last, and whether that is for good.
@@ -188,6 +193,7 @@ impl EpochLoop {
         if let Some(letters) = &mut self.letters {
             letters.restore(self.state.epoch)?;
         }
+        self.bad_rows.restore(&self.state.positions())?;
         drop(turn);
         self.counters.restored_epoch.store(self.state.epoch, Relaxed);
         self.count();
@@ -214,12 +220,14 @@ impl EpochLoop {
             Some(pins) => pins,
             None => self.query.pin()?,
         };
-        let results = self.query.run_pinned(&round.batches, &pins)?;
+        let query = (self.query.as_ref(), &pins);
+        let computed = self.bad_rows.compute(query, &round.batches, &round.origins)?;
         self.making.pins = Some(pins);
         (self.at_phase)(Phase::Computed)?;
-        for batch in results {
+        for batch in computed.results {
             self.write(&batch)?;
         }
+        self.bad_rows.put(&computed.letters, self.writer.as_mut())?;
         (self.at_phase)(Phase::Written)?;
         if self.is_at_limit() {
             self.state.is_finished = true;
@@ -265,7 +273,7 @@ impl EpochLoop {
                 round.is_last = true;
                 break;
             }
-            let wait = if round.batches.is_empty() {
+            let wait = if round.rows == 0 {
                 self.wait()
             } else {
                 Duration::ZERO
@@ -275,7 +283,7 @@ impl EpochLoop {
             self.sharing.is_on &= taken.is_ok();
             match taken? {
                 Polled::Records(chunk) => {
-                    self.take(&mut round, chunk.batch, chunk.position)?;
+                    self.take(&mut round, chunk)?;
                     let is_full = self.making.rows + round.rows >= self.limits.rows_max
                         || self.making.bytes + round.bytes >= self.limits.bytes_max;
                     if is_full || round.rows >= ROUND_ROWS_MAX {
@@ -297,12 +305,20 @@ impl EpochLoop {
     }
 
     /// Takes a chunk into a round.
-    fn take(&mut self, round: &mut Round, batch: RecordBatch, position: Position) -> Result<()> {
+    fn take(&mut self, round: &mut Round, chunk: Chunk) -> Result<()> {
+        let Chunk {
+            batch,
+            position,
+            letters,
+            mut places,
+        } = chunk;
         if self.making.rows == 0 && round.rows == 0 {
             self.making.began_us = self.clock.elapsed_us();
         }
-        round.rows += batch.num_rows() as u64;
-        round.bytes += bytes_of(&batch);
+        let rows = batch.num_rows();
+        round.rows += (rows + letters.len()) as u64;
+        round.bytes += bytes_of(&batch) + letters.iter().map(bytes_of_letter).sum::<u64>();
+        self.bad_rows.put(&letters, self.writer.as_mut())?;
         let batch = match &mut self.event_time {
             Some(time) => {
                 let taken = time.take(batch, &position.partition, self.clock.as_ref())?;
@@ -315,10 +331,18 @@ impl EpochLoop {
             }
             None => batch,
         };
-        self.state.positions.insert(position.partition, position.place);
         if batch.num_rows() > 0 {
+            if batch.num_rows() != rows {
+                // Late records are gone, and with them which place is whose.
+                places.clear();
+            }
+            round.origins.push(Origin {
+                partition: Arc::clone(&position.partition),
+                places,
+            });
             round.batches.push(batch);
         }
+        self.state.positions.insert(position.partition, position.place);
         Ok(())
     }
 
@@ -352,6 +376,7 @@ impl EpochLoop {
         if let Some(letters) = &mut self.letters {
             letters.prepare(epoch, &positions)?;
         }
+        self.bad_rows.prepare(&positions)?;
         (self.at_phase)(Phase::Prepared)?;
         if let (Some(keeper), Some(turn)) = (&self.keeper, &turn) {
             keeper.write(&self.checkpoint(keeper, epoch, &positions), turn)?;
@@ -386,8 +411,9 @@ impl EpochLoop {
                 .letters
                 .as_mut()
                 .map_or(Ok(()), |letters| letters.commit(epoch).map(|_| ()));
-            match letters.and_then(|()| self.writer.commit(epoch)) {
-                Ok(_) => return Ok(()),
+            let shown = letters.and_then(|()| self.writer.commit(epoch));
+            match shown.and_then(|_| self.bad_rows.commit()) {
+                Ok(()) => return Ok(()),
                 Err(error @ (Error::File { .. } | Error::External { .. })) if attempt < COMMIT_ATTEMPTS => {
                     let _ = error;
                     attempt += 1;
@@ -420,6 +446,11 @@ impl EpochLoop {
         self.counters.epoch.store(self.state.epoch, Relaxed);
         *self.counters.positions.lock() = self.state.positions();
     }
+}
+
+fn bytes_of_letter(letter: &DeadLetter) -> u64 {
+    let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    (bytes(&letter.key) + bytes(&letter.value)) as u64
 }
 
 /// Returns the bytes of a batch's own rows, not of the buffers it shares.

@@ -3,6 +3,7 @@
 //! `epochs.rs` is the loop, `inbox.rs` its source polled ahead, `event_time.rs` its watermark,
 //! `refuse.rs` what cannot go on for ever; `session/pipelines.rs` starts one from SQL.
 
+mod bad_rows;
 mod counters;
 mod epochs;
 mod event_time;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+pub(crate) use self::bad_rows::BadRows;
 use self::counters::Counters;
 pub use self::counters::{PipelineState, PipelineStats};
 pub(crate) use self::epochs::{EpochLimits, EpochLoop, Making, State};
@@ -88,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) event_time: Option<EventTime>,
     /// Where late records go, where they are kept apart.
     pub(crate) letters: Option<Box<dyn EpochWriter>>,
+    pub(crate) bad_rows: BadRows,
     pub(crate) state: State,
     /// Whether other instances read the stream's other partitions.
     pub(crate) is_shared: bool,
@@ -111,6 +114,7 @@ impl Pipeline {
             clock: Box::new(SystemClock::new()),
             event_time: parts.event_time,
             letters: parts.letters,
+            bad_rows: parts.bad_rows,
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
             at_phase: at_phases(),

@@ -16,9 +16,9 @@ use super::pipeline_settings::PipelineSettings;
 use super::rows::Outcome;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, relations_of};
 use crate::checkpoint::{Checkpoint, Keeper, LocalFolder, PipelineIdentity, folder_of};
-use crate::connector::{self, FeedRequest};
+use crate::connector::{self, BadRowPolicy, EpochWriter, FeedRequest, OnBadRow, Source, SourceReport};
 use crate::error::{Error, Result};
-use crate::pipeline::{EpochLimits, EventTime, Parts, Pipeline, State, check_plan, not_row_by_row};
+use crate::pipeline::{BadRows, EpochLimits, EventTime, Parts, Pipeline, State, check_plan, not_row_by_row};
 use crate::prepared::Prepared;
 
 /// A sink over a stream that does not end, planned.
@@ -121,7 +121,11 @@ impl Session {
         let Some(Entry::Stream(entry)) = catalog.registry.get(stream).cloned() else {
             return Err(unnamed(stream));
         };
-        let columns = columns_read(query, stream, entry.event_time.as_ref())?;
+        let columns = match entry.source.bad_rows().on_bad {
+            // Rows that become dead letters go there whole.
+            OnBadRow::Letter(_) => None,
+            _ => columns_read(query, stream, entry.event_time.as_ref())?,
+        };
         if let Some(columns) = &columns {
             // Planned over the columns that the source will be asked for, and no others.
             let schema = Arc::new(entry.source.schema().project(columns)?);
@@ -217,8 +221,9 @@ impl Session {
         request.batch_rows_max = settings.batch_rows;
         request.projection.clone_from(&columns);
         request.consumer.clone_from(&name);
+        request.hands_over = true;
         let is_shared = entry.source.is_shared();
-        let (writer, feed) = if is_shared {
+        let (mut writer, feed) = if is_shared {
             // Where partitions are read from is the group's to say.
             state.resume_at(Vec::new());
             let feed = entry.source.feed(&request)?;
@@ -235,6 +240,7 @@ impl Session {
             (writer, entry.source.feed(&request)?)
         };
         let report = Arc::clone(&request.report);
+        let bad_rows = bad_rows(entry.source.as_ref(), writer.as_mut(), &report)?;
         let limits = limits(&settings.pipelines, keeper.is_some(), limit);
         let (marks, late) = match &checkpoint {
             Some(checkpoint) => (checkpoint.watermarks.as_slice(), checkpoint.counter("late")),
@@ -260,6 +266,7 @@ impl Session {
             limits,
             event_time,
             letters,
+            bad_rows,
             state,
             is_shared,
             late,
@@ -318,6 +325,20 @@ fn streams_of(plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<Stri
             .is_none_or(|entry| entry.kind() == RelationKind::Stream)
     });
     Ok(names)
+}
+
+/// Finds who writes the dead letters of a source: the sink with its rows, where it can.
+fn bad_rows(
+    source: &dyn Source,
+    writer: &mut dyn EpochWriter,
+    report: &Arc<SourceReport>,
+) -> Result<BadRows> {
+    let policy: BadRowPolicy = source.bad_rows();
+    let letters = match &policy.on_bad {
+        OnBadRow::Letter(place) if !writer.takes_letters(place)? => Some(source.letters()?),
+        _ => None,
+    };
+    Ok(BadRows::new(policy, letters, Arc::clone(report)))
 }
 
 fn limits(settings: &PipelineSettings, has_checkpoints: bool, limit: Option<u64>) -> EpochLimits {

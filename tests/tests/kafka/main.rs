@@ -3,6 +3,7 @@
 
 mod bad_records;
 mod broker_away;
+mod dead_letters;
 mod evolution;
 mod feeds;
 mod formats;

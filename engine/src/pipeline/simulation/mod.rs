@@ -1,9 +1,10 @@
 //! The epoch loop in a simulated world. A seed decides how records are cut and in which order they
 //! come, what fails, and where the pipeline crashes; then the output must be what one run over all
-//! records gives: each row once, in the order of its partition.
+//! records gives: each row once, in the order of its partition, and each bad record one dead letter.
 //!
 //! `FLETCHING_SIMULATIONS=5000` runs more seeds, `FLETCHING_SIMULATION_SEED=42` runs one again.
 
+mod letters;
 mod world;
 
 use std::collections::BTreeMap;
@@ -13,18 +14,20 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use parking_lot::Mutex;
 
+use self::letters::{SimLetters, is_uncomputable, is_undecodable};
 use self::world::{Row, Shared, SimClock, SimInbox, SimSink, SimStorage, World, rows_of};
 use super::counters::Counters;
 use super::phase::Phase;
 use super::sharing::Sharing;
-use super::{EpochLimits, EpochLoop, Making, State};
+use super::{BadRows, EpochLimits, EpochLoop, Making, State};
 use crate::checkpoint::{Keeper, PipelineIdentity};
-use crate::connector::EpochWriter;
+use crate::connector::{BadRowPolicy, EpochWriter, LetterPlace, LetterWriter, OnBadRow};
 use crate::error::{Error, Result};
 use crate::prepared::Prepared;
 use crate::session::Session;
 
-const QUERY: &str = "SELECT s.p, s.k, t.v FROM s LEFT JOIN t ON s.k % 7 = t.id WHERE s.k % 3 <> 1";
+const QUERY: &str =
+    "SELECT s.p, s.k, t.v, s.k / (s.k % 13) AS d FROM s LEFT JOIN t ON s.k % 7 = t.id WHERE s.k % 3 <> 1";
 /// Lives after which a pipeline should long be done: faults are few.
 const LIVES_MAX: usize = 200;
 
@@ -59,6 +62,7 @@ fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<Ep
     let mut writer = SimSink {
         world: Arc::clone(world),
         making: Vec::new(),
+        letters: Vec::new(),
         positions: Vec::new(),
     };
     if let Some(positions) = writer.positions()? {
@@ -105,6 +109,7 @@ fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<Ep
         clock: Box::new(SimClock(Arc::clone(world), Mutex::new(0))),
         event_time: None,
         letters: None,
+        bad_rows: bad_rows(world),
         counters: Arc::<Counters>::default(),
         stop,
         at_phase: Box::new(at_phase),
@@ -112,6 +117,24 @@ fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<Ep
         making: Making::default(),
         sharing: Sharing::default(),
     })
+}
+
+/// Has bad records become letters: with the rows, or beside them.
+fn bad_rows(world: &Shared) -> BadRows {
+    let policy = BadRowPolicy {
+        on_bad: OnBadRow::Letter(LetterPlace::File("letters".into())),
+        rate_max: 1.0,
+    };
+    let beside = SimLetters {
+        world: Arc::clone(world),
+        making: Vec::new(),
+    };
+    let has_place = world.lock().has_letter_place;
+    let writer: Option<Box<dyn LetterWriter>> = match has_place {
+        true => Some(Box::new(beside)),
+        false => None,
+    };
+    BadRows::new(policy, writer, Arc::default())
 }
 
 /// Lives and dies until the pipeline has come to its end.
@@ -156,7 +179,7 @@ fn simulate(seed: u64, query: &Arc<Prepared>) {
     let world = World::new(seed);
     let (expected, limit) = {
         let mut world = world.lock();
-        let all = rows_of(&query.enrich(&world.all_rows()).unwrap());
+        let all = rows_of(&query.enrich(&world.good_rows()).unwrap());
         // What a transaction counted is known by a checkpoint that may have come to nothing.
         let is_limited = world.dice.roll(3) == 0 && world.shown.is_none();
         let limit = is_limited.then(|| world.dice.roll(500));
@@ -170,6 +193,9 @@ fn simulate(seed: u64, query: &Arc<Prepared>) {
         expected.len().min(usize::try_from(limit).unwrap())
     });
     assert_eq!(rows, wanted, "limit {limit:?}, {:?}", world.log);
+    if limit.is_none() {
+        insist_on_letters(&world);
+    }
     let expected = by_partition(expected.into_iter());
     for (partition, rows) in &output {
         let expected = &expected[partition];
@@ -181,6 +207,19 @@ fn simulate(seed: u64, query: &Arc<Prepared>) {
             world.log
         );
     }
+}
+
+/// Insists that each bad record became one letter.
+fn insist_on_letters(world: &World) {
+    let mut letters = world.letters.clone();
+    letters.extend(world.sink_letters.values().flatten());
+    letters.sort_unstable();
+    let all = world.partitions.iter().enumerate();
+    let all = all.flat_map(|(p, rows)| (0..*rows).map(move |k| (p as i64, k)));
+    let bad: Vec<_> = all
+        .filter(|(_, k)| is_undecodable(*k) || is_uncomputable(*k))
+        .collect();
+    assert_eq!(letters, bad, "letters, {:?}", world.log);
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -227,6 +266,8 @@ fn everything_that_can_go_wrong_does() {
         "remove",
         "damage",
         "stop",
+        "letters prepare",
+        "letters commit",
     ];
     for what in phases.iter().map(String::as_str).chain(others) {
         assert!(seen.get(what).is_some_and(|times| *times > 3), "{what}: {seen:?}");

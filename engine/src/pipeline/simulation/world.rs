@@ -9,9 +9,10 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::Int64Type;
 use parking_lot::Mutex;
 
+use super::letters::{is_uncomputable, is_undecodable, letter, record_of};
 use crate::checkpoint::Storage;
 use crate::clock::Clock;
-use crate::connector::{Chunk, EpochWriter, Polled, Position, SinkSummary};
+use crate::connector::{Chunk, DeadLetter, EpochWriter, Polled, Position, SinkSummary};
 use crate::error::{Error, Result};
 use crate::pipeline::inbox::Inbox;
 
@@ -55,6 +56,13 @@ pub(super) struct World {
     /// Of a sink whose epochs are transactions: the positions shown with the last.
     pub(super) shown: Option<Vec<Position>>,
     pub(super) published: BTreeMap<u64, Vec<Row>>,
+    /// Dead letters that the sink was given, by epoch.
+    sink_letters_prepared: BTreeMap<u64, Vec<(i64, i64)>>,
+    pub(super) sink_letters: BTreeMap<u64, Vec<(i64, i64)>>,
+    /// Dead letters of a place beside the sink; whether there is one.
+    pub(super) has_letter_place: bool,
+    pub(super) letters_prepared: Option<(Vec<Position>, Vec<(i64, i64)>)>,
+    pub(super) letters: Vec<(i64, i64)>,
     /// What happened, for whoever looks into a failure.
     pub(super) log: Vec<String>,
 }
@@ -74,6 +82,11 @@ impl World {
             prepared: BTreeMap::new(),
             shown: (dice.roll(3) == 0).then(Vec::new),
             published: BTreeMap::new(),
+            sink_letters_prepared: BTreeMap::new(),
+            sink_letters: BTreeMap::new(),
+            has_letter_place: dice.roll(2) == 0,
+            letters_prepared: None,
+            letters: Vec::new(),
             log: Vec::new(),
             dice,
         }))
@@ -110,11 +123,12 @@ impl World {
         }
     }
 
-    /// Returns all input as one batch: partition after partition.
-    pub(super) fn all_rows(&self) -> RecordBatch {
+    /// Returns all input that can be decoded and computed as one batch: partition after partition.
+    pub(super) fn good_rows(&self) -> RecordBatch {
         let rows = self.partitions.iter().enumerate();
         let rows: Vec<_> = rows
             .flat_map(|(p, rows)| (0..*rows).map(move |k| (p as i64, k)))
+            .filter(|(_, k)| !is_undecodable(*k) && !is_uncomputable(*k))
             .collect();
         batch_of(&rows)
     }
@@ -139,7 +153,7 @@ pub(super) fn rows_of(batch: &RecordBatch) -> Vec<Row> {
         .collect()
 }
 
-fn broken(what: &str) -> Error {
+pub(super) fn broken(what: &str) -> Error {
     Error::External {
         message: format!("simulated: {what}"),
         source: None,
@@ -173,13 +187,16 @@ impl Inbox for SimInbox {
         let rows = (1 + world.dice.roll(60).cast_signed()).min(left);
         let from = self.next[p];
         self.next[p] += rows;
-        let rows: Vec<_> = (from..from + rows).map(|k| (p as i64, k)).collect();
+        let rows = (from..from + rows).map(|k| (p as i64, k));
+        let (bad, rows): (Vec<_>, Vec<_>) = rows.partition(|(_, k)| is_undecodable(*k));
+        let position = Position {
+            partition: p.to_string().into(),
+            place: self.next[p].to_string(),
+        };
         Ok(Polled::Records(Chunk {
-            batch: batch_of(&rows),
-            position: Position {
-                partition: p.to_string().into(),
-                place: self.next[p].to_string(),
-            },
+            letters: bad.into_iter().map(|(p, k)| letter(p, k)).collect(),
+            places: rows.iter().map(|(_, k)| *k).collect(),
+            ..Chunk::new(batch_of(&rows), position)
         }))
     }
 
@@ -203,6 +220,7 @@ impl Inbox for SimInbox {
 pub(super) struct SimSink {
     pub(super) world: Shared,
     pub(super) making: Vec<Row>,
+    pub(super) letters: Vec<(i64, i64)>,
     /// The positions of the epoch that was prepared.
     pub(super) positions: Vec<Position>,
 }
@@ -218,10 +236,13 @@ impl EpochWriter for SimSink {
             if world.shown.is_some() {
                 // A transaction that was not committed is gone, and one that was is not taken back.
                 world.prepared.clear();
+                world.sink_letters_prepared.clear();
                 return Ok(());
             }
             world.published.retain(|known, _| *known <= epoch);
             world.prepared.retain(|known, _| *known == epoch);
+            world.sink_letters.retain(|known, _| *known <= epoch);
+            world.sink_letters_prepared.retain(|known, _| *known == epoch);
         }
         match epoch {
             0 => Ok(()),
@@ -234,12 +255,19 @@ impl EpochWriter for SimSink {
         Ok(())
     }
 
+    fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
+        self.letters.extend(letters.iter().map(record_of));
+        Ok(())
+    }
+
     fn prepare(&mut self, epoch: u64, positions: &[Position]) -> Result<()> {
         let mut world = self.world.lock();
         if world.fails("prepare", 20) {
             return Err(broken("the disk of the sink is full"));
         }
         world.prepared.insert(epoch, std::mem::take(&mut self.making));
+        let letters = std::mem::take(&mut self.letters);
+        world.sink_letters_prepared.insert(epoch, letters);
         self.positions = positions.to_vec();
         Ok(())
     }
@@ -251,6 +279,8 @@ impl EpochWriter for SimSink {
         }
         if let Some(rows) = world.prepared.remove(&epoch) {
             world.published.entry(epoch).or_default().extend(rows);
+            let letters = world.sink_letters_prepared.remove(&epoch).unwrap_or_default();
+            world.sink_letters.entry(epoch).or_default().extend(letters);
             if let Some(shown) = &mut world.shown {
                 shown.clone_from(&self.positions);
             }
