@@ -6,11 +6,14 @@
 //!                    fletching bench-worker ┘ │ └ python polars_rival.py …
 //!                          python duckdb_rival.py
 //! ```
+//!
+//! `kafka` is no such scenario: it needs a broker, and has a module of its own.
 
 mod contender;
 mod data;
 mod db_benchmark;
 mod fault;
+mod kafka;
 mod machine;
 mod protocol;
 mod race;
@@ -51,6 +54,7 @@ Examples:
   fletching bench trades --rivals=duckdb,polars --threads 2
   fletching bench big-table/1M/int/hit=100/inner     run one case
   fletching bench seed trades --quick                try it out on a tenth of the rows
+  fletching bench kafka                              from topic to topic, on a broker of its own
   fletching bench mine.toml --rivals                 run a scenario of your own
 
 Data, rivals and logs are kept in the user's cache folder, or in FLETCHING_BENCH_DIR. The first run of a
@@ -87,6 +91,11 @@ pub(crate) struct BenchArguments {
     /// Divide large numbers of rows by N
     #[arg(long, value_name = "N", hide = true, conflicts_with = "quick", value_parser = clap::value_parser!(u32).range(1..))]
     scale: Option<u32>,
+
+    /// For `kafka`: use this broker; without, one is started from its jars, which needs bash, Java
+    /// and, the first time, Maven
+    #[arg(long, value_name = "HOST:PORT")]
+    broker: Option<String>,
 
     /// Write the findings as JSON and HTML into FOLDER
     #[arg(long, short, value_name = "FOLDER", default_value = "bench-results")]
@@ -129,10 +138,19 @@ fn bench(arguments: &BenchArguments, session: &SessionArguments, terminal: &Term
         }
         return Ok(true);
     }
-    let chosen = choose(&arguments.names, scale)?;
+    let (kafka, names): (Vec<String>, Vec<String>) = arguments
+        .names
+        .iter()
+        .cloned()
+        .partition(|name| kafka::is_meant(name));
+    let chosen = choose(&names, scale)?;
     let is_optimized = !cfg!(debug_assertions);
     if !is_optimized {
         terminal.message("this build is not optimised: its figures mean nothing");
+    }
+    let is_right = kafka.is_empty() || bench_kafka(&kafka, arguments, session, (&cache, scale), terminal)?;
+    if names.is_empty() {
+        return Ok(is_right);
     }
     let began = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -161,11 +179,27 @@ fn bench(arguments: &BenchArguments, session: &SessionArguments, terminal: &Term
     }
     out.flush()?;
     save(&findings, arguments, terminal, !session.quiet)?;
-    Ok(findings
-        .cases
-        .iter()
-        .flat_map(|case| &case.contenders)
-        .all(|c| c.error.is_none()))
+    let mut contenders = findings.cases.iter().flat_map(|case| &case.contenders);
+    Ok(is_right && contenders.all(|c| c.error.is_none()))
+}
+
+/// Runs the cases on Kafka; says whether every result was right.
+fn bench_kafka(
+    names: &[String],
+    arguments: &BenchArguments,
+    session: &SessionArguments,
+    (cache, scale): (&Cache, u32),
+    terminal: &Terminal,
+) -> Result<bool> {
+    let terms = kafka::Terms {
+        names,
+        broker: arguments.broker.as_deref(),
+        rounds: arguments.rounds,
+        scale,
+        output: arguments.output.clone(),
+        is_quiet: session.quiet,
+    };
+    kafka::run(&terms, cache, terminal)
 }
 
 fn run_case(

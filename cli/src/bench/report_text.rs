@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::kafka;
 use super::results::{CaseFindings, ContenderFindings, batch_gains};
 use super::scenario::{RunKind, Scenario};
 use crate::figures::{about, count, counted};
@@ -35,6 +36,11 @@ pub(super) fn list(scenarios: &[Scenario], paint: Paint, out: &mut impl Write) -
             writeln!(out, "  {}{rest}", paint.dim(cases[..shown].join("  ")))?;
         }
     }
+    writeln!(out, "{}  {}", paint.strong(kafka::NAME), kafka::TITLE)?;
+    let cases: Vec<&str> = kafka::cases()
+        .filter_map(|case| case.strip_prefix(kafka::NAME))
+        .collect();
+    writeln!(out, "  {}", paint.dim(cases.join("  ")))?;
     writeln!(out, "\nRun one with: fletching bench NAME --rivals")
 }
 

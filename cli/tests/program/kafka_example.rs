@@ -1,4 +1,5 @@
-//! Runs `examples/kafka/run` as a stranger would: a broker from its jars, topics, the pipeline, its result.
+//! Runs `examples/kafka/run` and `fletching bench kafka` as a stranger would: a broker from its jars, topics,
+//! the pipeline, its result.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,14 +34,56 @@ fn target() -> PathBuf {
         .to_path_buf()
 }
 
+/// Says, aloud, whether these tests cannot run here.
+fn is_skipped() -> bool {
+    let Some(why) = obstacle() else { return false };
+    assert!(
+        std::env::var_os("FLETCHING_REQUIRE_KAFKA").is_none(),
+        "the example of Kafka must run here, but {why}"
+    );
+    eprintln!("\n*** SKIPPED: the example of Kafka, since {why}. ***\n");
+    true
+}
+
+#[test]
+fn the_kafka_bench_compares_results_and_takes_latency() {
+    if is_skipped() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_fletching"))
+        .args(["bench", "kafka/json/100B", "kafka/avro/1KB", "kafka/latency"])
+        .args(["--scale", "1000", "--rounds", "1", "--output", "found"])
+        .env("FLETCHING_BENCH_DIR", folder.path().join("cache"))
+        .env("TMPDIR", folder.path())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs");
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{out}\n{err}");
+    let found = std::fs::read(folder.path().join("found/kafka.json")).expect("it is written");
+    let found: serde_json::Value = serde_json::from_slice(&found).expect("it is JSON");
+    let copies = found["copies"].as_array().expect("there are copies");
+    let ways: Vec<_> = copies.iter().filter_map(|copy| copy["way"].as_str()).collect();
+    let all = ["raw loop", "at-least-once", "exactly-once"];
+    assert_eq!(ways, [all, all].concat(), "{out}");
+    for copy in copies {
+        assert_eq!(copy["records"], 1000, "{out}");
+        assert!(copy["error"].is_null(), "{out}");
+        assert!(copy["bytes"].as_u64() > Some(50_000), "{out}");
+    }
+    for latency in found["latencies"].as_array().expect("there are latencies") {
+        assert!(latency["p50_ms"].as_f64() > Some(0.0), "{out}");
+        assert!(latency["p99_ms"].as_f64() >= latency["p50_ms"].as_f64(), "{out}");
+    }
+    assert_eq!(found["latencies"].as_array().map(Vec::len), Some(2));
+}
+
 #[test]
 fn the_kafka_example_enriches_every_trade_once() {
-    if let Some(why) = obstacle() {
-        assert!(
-            std::env::var_os("FLETCHING_REQUIRE_KAFKA").is_none(),
-            "the example of Kafka must run here, but {why}"
-        );
-        eprintln!("\n*** SKIPPED: the example of Kafka, since {why}. ***\n");
+    if is_skipped() {
         return;
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/kafka/run");

@@ -12,6 +12,9 @@
 //! with the names of the topics read and with positions that are no offsets of this cluster, and
 //! [`EpochWriter::positions`] gives all of it back.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use arrow::array::RecordBatch;
 use fletching::connector::{DeadLetter, EpochWriter, LetterPlace, Position, SinkSummary};
 use fletching::{Error, Result};
@@ -68,6 +71,8 @@ pub(super) struct TransactionEpochs {
     /// Speaks for the group that the offsets are of.
     group: BaseConsumer<Listener>,
     is_open: bool,
+    /// Partitions that the cluster was seen to have: they stay, so each is asked for once, not each epoch.
+    seen: RefCell<BTreeSet<(String, i32)>>,
     /// The epoch that was prepared last, and whether it is shown.
     prepared: Option<(u64, bool)>,
 }
@@ -81,6 +86,7 @@ impl TransactionEpochs {
             outlet,
             group,
             is_open: false,
+            seen: RefCell::default(),
             prepared: None,
         })
     }
@@ -177,14 +183,22 @@ impl TransactionEpochs {
 
     /// Says whether the cluster has a partition: positions may be of other sources.
     fn has(&self, topic: &str, partition: i32) -> Result<bool> {
+        if self.seen.borrow().contains(&(topic.to_owned(), partition)) {
+            return Ok(true);
+        }
         let timeout = self.outlet.cluster.timeout;
         let found = self.group.fetch_metadata(Some(topic), timeout);
         let found = found.map_err(|error| self.outlet.failed("find the sources of", &error))?;
-        Ok(found
+        let found = found
             .topics()
             .iter()
-            .filter(|found| found.name() == topic && found.error().is_none())
-            .any(|found| found.partitions().iter().any(|found| found.id() == partition)))
+            .filter(|found| found.name() == topic && found.error().is_none());
+        let ids = found
+            .flat_map(|found| found.partitions())
+            .map(|found| (topic.to_owned(), found.id()));
+        let mut seen = self.seen.borrow_mut();
+        seen.extend(ids);
+        Ok(seen.contains(&(topic.to_owned(), partition)))
     }
 }
 

@@ -240,7 +240,7 @@ impl Session {
             (writer, entry.source.feed(&request)?)
         };
         let report = Arc::clone(&request.report);
-        let bad_rows = bad_rows(entry.source.as_ref(), writer.as_mut(), &report)?;
+        let bad_rows = bad_rows(&stream, entry.source.as_ref(), writer.as_mut(), &report)?;
         let limits = limits(&settings.pipelines, keeper.is_some(), limit);
         let (marks, late) = match &checkpoint {
             Some(checkpoint) => (checkpoint.watermarks.as_slice(), checkpoint.counter("late")),
@@ -329,11 +329,22 @@ fn streams_of(plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<Stri
 
 /// Finds who writes the dead letters of a source: the sink with its rows, where it can.
 fn bad_rows(
+    stream: &str,
     source: &dyn Source,
     writer: &mut dyn EpochWriter,
     report: &Arc<SourceReport>,
 ) -> Result<BadRows> {
     let policy: BadRowPolicy = source.bad_rows();
+    if source.is_shared() && matches!(policy.on_bad, OnBadRow::Letter(_)) {
+        return Err(Error::Option {
+            subject: format!("stream {stream}"),
+            message: "instances that share a topic keep no dead letters: of an epoch that is taken back they \
+                      would stay"
+                .into(),
+            hint: Some("say on_bad_row = 'skip', which counts them, or 'error'".into()),
+            location: None,
+        });
+    }
     let letters = match &policy.on_bad {
         OnBadRow::Letter(place) if !writer.takes_letters(place)? => Some(source.letters()?),
         _ => None,
