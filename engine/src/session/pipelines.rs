@@ -338,9 +338,10 @@ fn bad_rows(
     if source.is_shared() && matches!(policy.on_bad, OnBadRow::Letter(_)) {
         return Err(Error::Option {
             subject: format!("stream {stream}"),
-            message: "instances that share a topic keep no dead letters: of an epoch that is taken back they \
+            message:
+                "instances that share a topic keep no dead letters: of an epoch that is taken back they \
                       would stay"
-                .into(),
+                    .into(),
             hint: Some("say on_bad_row = 'skip', which counts them, or 'error'".into()),
             location: None,
         });
