@@ -99,17 +99,17 @@ impl StoredTable {
         let names = storage.names().map_err(|error| Error::file(&self.path, &error))?;
         let damaged = |reason: String| Error::Resource { message: reason };
         let mut contents = TableContents::default();
-        let Some((pieces, positions)) = read_state(&storage, &names).map_err(damaged)? else {
+        let Some(state) = read_state(&storage, &names).map_err(damaged)? else {
             return Ok(contents);
         };
-        for piece in pieces {
+        for piece in state.pieces {
             match piece {
                 Piece::Rows(rows) => contents.rows += rows.num_rows() as u64,
                 Piece::Changes(rows) => contents.changes += rows.num_rows() as u64,
                 Piece::Ended(_) | Piece::Tombstones(_) => {}
             }
         }
-        contents.positions = positions;
+        contents.positions = state.positions;
         Ok(contents)
     }
 

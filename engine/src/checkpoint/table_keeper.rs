@@ -329,7 +329,7 @@ impl StateNames {
 pub(super) fn read_state(
     storage: &dyn Storage,
     names: &[String],
-) -> Result<Option<(Vec<Piece>, Vec<Position>)>, String> {
+) -> Result<Option<FoundState>, String> {
     let read = |name: &str| -> Result<StateFile, String> {
         let told = |reason: String| format!("{}/{name} is damaged: {reason}", storage.place());
         let bytes = storage.read(name).map_err(|error| told(error.to_string()))?;
@@ -351,7 +351,7 @@ pub(super) fn read_state(
         pieces.extend(delta.pieces);
         positions = delta.positions;
     }
-    Ok(Some((pieces, positions)))
+    Ok(Some(FoundState { pieces, positions }))
 }
 
 fn name_of(kind: &str, number: u64) -> String {

@@ -100,10 +100,9 @@ impl Pilots {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
     fn slot_by(&self, hash: u64, pilot: u16) -> RowId {
         let turned = (hash ^ u64::from(pilot).wrapping_mul(PILOT_MULTIPLIER)).wrapping_mul(HASH_MULTIPLIER);
-        ((turned >> 32) * self.slots >> 32) as RowId
+        (((turned >> 32) * self.slots) >> 32) as RowId
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
