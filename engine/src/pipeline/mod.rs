@@ -1,7 +1,7 @@
 //! Pipelines: queries over streams that do not end, run by epochs.
 //!
-//! `epochs.rs` is the loop, `inbox.rs` its source polled ahead, `event_time.rs` its watermark, `bad_rows.rs`
-//! what becomes of records that make no row,
+//! `epochs.rs` is the loop, `inbox.rs` its source polled ahead, `event_time.rs` its watermark,
+//! `bad_rows.rs` what becomes of records that make no row,
 //! `refuse.rs` what cannot go on for ever; `session/pipelines.rs` starts one from SQL.
 
 mod bad_rows;

@@ -38,7 +38,7 @@ fn an_epoch_is_shown_with_its_offsets_when_it_is_committed() {
     let (input, output) = (broker.topic("in", 2), broker.topic("epochs", 1));
     let consumer = format!("pipeline-{}", output.name);
     let mut writer = open(broker, &output, &consumer);
-    assert_eq!(writer.positions().unwrap(), None);
+    assert_eq!(writer.positions().unwrap(), Some(Vec::new()));
     writer.write(&batch(&[1, 2])).unwrap();
     let file = Position {
         partition: "data/a.csv".into(),
