@@ -326,10 +326,7 @@ impl StateNames {
 }
 
 /// Reads the newest state, whosever it is, or says what is wrong with it; nothing where there is none.
-pub(super) fn read_state(
-    storage: &dyn Storage,
-    names: &[String],
-) -> Result<Option<FoundState>, String> {
+pub(super) fn read_state(storage: &dyn Storage, names: &[String]) -> Result<Option<FoundState>, String> {
     let read = |name: &str| -> Result<StateFile, String> {
         let told = |reason: String| format!("{}/{name} is damaged: {reason}", storage.place());
         let bytes = storage.read(name).map_err(|error| told(error.to_string()))?;
