@@ -43,6 +43,9 @@ impl Dice {
     }
 }
 
+/// Dead letters that were prepared, and with which positions.
+type PreparedLetters = (Vec<Position>, Vec<(i64, i64)>);
+
 /// What survives a crash, and the dice that all roll.
 #[derive(Debug)]
 pub(super) struct World {
@@ -61,7 +64,7 @@ pub(super) struct World {
     pub(super) sink_letters: BTreeMap<u64, Vec<(i64, i64)>>,
     /// Dead letters of a place beside the sink; whether there is one.
     pub(super) has_letter_place: bool,
-    pub(super) letters_prepared: Option<(Vec<Position>, Vec<(i64, i64)>)>,
+    pub(super) letters_prepared: Option<PreparedLetters>,
     pub(super) letters: Vec<(i64, i64)>,
     /// What happened, for whoever looks into a failure.
     pub(super) log: Vec<String>,
