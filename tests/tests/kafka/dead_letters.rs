@@ -45,7 +45,11 @@ fn start(servers: &str, (from, to): (&str, &str), stream: &str, checkpoints: &Pa
     session.sql(&script).unwrap();
     session
         // Writers of one name fence each other, so each test has its own.
-        .start(&format!("CREATE SINK \"{to}\" {} AS {query}", at(to, "")))
+        .start(&format!(
+            "CREATE SINK {} {} AS {query}",
+            to.replace('-', "_"),
+            at(to, "")
+        ))
         .unwrap()
 }
 
