@@ -44,7 +44,12 @@ fn start(servers: &str, (from, to): (&str, &str), stream: &str, checkpoints: &Pa
     );
     session.sql(&script).unwrap();
     session
-        .start(&format!("CREATE SINK o {} AS {query}", at(to, "")))
+        // Writers of one name fence each other, so each test has its own.
+        .start(&format!(
+            "CREATE SINK {} {} AS {query}",
+            to.replace('-', "_"),
+            at(to, "")
+        ))
         .unwrap()
 }
 

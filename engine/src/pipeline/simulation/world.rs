@@ -43,7 +43,7 @@ impl Dice {
     }
 }
 
-/// Letters that were prepared, and the positions that they belong to.
+/// Dead letters that were prepared, and with which positions.
 type PreparedLetters = (Vec<Position>, Vec<(i64, i64)>);
 
 /// What survives a crash, and the dice that all roll.
