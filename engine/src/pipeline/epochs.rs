@@ -104,6 +104,12 @@ impl State {
         }
     }
 
+    /// Says whether some epoch was shown for certain: all before the one of the checkpoint, which may not
+    /// have been.
+    pub(crate) fn has_shown(&self) -> bool {
+        self.epoch > 1
+    }
+
     /// Takes the positions that the sink has shown where they are others: then the last epoch of
     /// the checkpoint never came to be.
     pub(crate) fn resume_at(&mut self, positions: Vec<Position>) {

@@ -233,7 +233,9 @@ impl Session {
             (sink.shared_epochs(&schema, &name, &membership)?, feed)
         } else {
             let mut writer = sink.epochs(&schema, &name)?;
-            if let Some(positions) = writer.positions()? {
+            let shown = writer.positions()?;
+            // A place that says it has shown nothing, where it has shown epochs, has forgotten them.
+            if let Some(positions) = shown.filter(|shown| !shown.is_empty() || !state.has_shown()) {
                 state.resume_at(positions);
             }
             request.from = state.positions();
