@@ -396,7 +396,7 @@ pub(crate) fn check_policies(lookups: &[Arc<LookupJoin>], but: &str) -> Result<(
 }
 
 /// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.
-const PIECE_ROWS_MAX: usize = 1 << 16;
+const PIECE_ROWS_MAX: usize = 1 << 14;
 
 /// From this many rows on, what a call gives is more than caches hold.
 const KEPT_ROWS_MIN: usize = 1 << 20;

@@ -175,9 +175,10 @@ pub fn join_pairs<E: From<KernelError>>(
         JoinKind::RightSemi | JoinKind::RightAnti => mark_chains(index, heads, cursor, visited),
         JoinKind::Left if index.is_unique() => copy_heads(heads, cursor, limit, out),
         JoinKind::Inner if index.is_unique() => keep_matches(heads, cursor, limit, out),
-        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
-            walk_chains(index, heads, kind, cursor, limit, visited, out);
-        }
+        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => match visited {
+            Some(visited) => walk_marking(index, heads, kind, cursor, limit, visited, out),
+            None => walk_runs(index, heads, kind, cursor, limit, out),
+        },
     }
     Ok(cursor.position >= heads.len())
 }
@@ -287,15 +288,64 @@ fn mark_chains(
     cursor.position = heads.len();
 }
 
-/// Emits a pair for each row of each chain.
+/// Emits a pair for each row of each chain, a run of neighbouring rows at a time.
 #[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
-fn walk_chains(
+fn walk_runs(
     index: &impl RowChains,
     heads: &[RowId],
     kind: JoinKind,
     cursor: &mut ProbeCursor,
     limit: usize,
-    visited: Option<&VisitedRows>,
+    out: &mut JoinPairs,
+) {
+    let mut filled = 0;
+    let mut put = |probe: u32, first: RowId, rows: usize, filled: usize| {
+        if out.probe.len() - filled < rows {
+            // Room for a match of each probe row, and then for as many again.
+            let room = filled + rows.max(filled).max(heads.len().min(limit));
+            out.probe.resize(room, 0);
+            out.build.resize(room, NO_ROW);
+        }
+        let slots = out.probe[filled..filled + rows].iter_mut();
+        for (at, (position, row)) in slots.zip(&mut out.build[filled..filled + rows]).enumerate() {
+            // Nothing wraps: padding is a single row, and others are rows of a table.
+            (*position, *row) = (probe, first.wrapping_add(at as u32));
+        }
+        filled + rows
+    };
+    while cursor.position < heads.len() && filled < limit {
+        let probe = cursor.position as u32;
+        let mut row = cursor.candidate.unwrap_or(heads[cursor.position]);
+        if row == NO_ROW {
+            if kind.pads_probe() {
+                filled = put(probe, NO_ROW, 1, filled);
+            }
+            cursor.advance();
+            continue;
+        }
+        while row != NO_ROW && filled < limit {
+            let rows = (index.run(row) as usize).min(limit - filled);
+            filled = put(probe, row, rows, filled);
+            row = index.next_row(row + (rows as u32 - 1));
+        }
+        match row {
+            NO_ROW => cursor.advance(),
+            row => cursor.candidate = Some(row),
+        }
+    }
+    out.probe.truncate(filled);
+    out.build.truncate(filled);
+}
+
+/// Emits a pair for each row of each chain, and marks the row.
+#[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
+fn walk_marking(
+    index: &impl RowChains,
+    heads: &[RowId],
+    kind: JoinKind,
+    cursor: &mut ProbeCursor,
+    limit: usize,
+    visited: &VisitedRows,
     out: &mut JoinPairs,
 ) {
     while cursor.position < heads.len() && out.probe.len() < limit {
@@ -310,9 +360,7 @@ fn walk_chains(
         }
         while row != NO_ROW && out.probe.len() < limit {
             out.push(probe, row);
-            if let Some(visited) = visited {
-                visited.mark(row);
-            }
+            visited.mark(row);
             row = index.next_row(row);
         }
         match row {
