@@ -395,7 +395,8 @@ pub(crate) fn check_policies(lookups: &[Arc<LookupJoin>], but: &str) -> Result<(
     Ok(())
 }
 
-/// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.
+/// Rows worked on at once: the table's rows that so many find are still in a core's second-level cache
+/// when they are gathered.
 const PIECE_ROWS_MAX: usize = 1 << 14;
 
 /// From this many rows on, what a call gives is more than caches hold.

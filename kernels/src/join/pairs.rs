@@ -175,10 +175,9 @@ pub fn join_pairs<E: From<KernelError>>(
         JoinKind::RightSemi | JoinKind::RightAnti => mark_chains(index, heads, cursor, visited),
         JoinKind::Left if index.is_unique() => copy_heads(heads, cursor, limit, out),
         JoinKind::Inner if index.is_unique() => keep_matches(heads, cursor, limit, out),
-        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => match visited {
-            Some(visited) => walk_marking(index, heads, kind, cursor, limit, visited, out),
-            None => walk_runs(index, heads, kind, cursor, limit, out),
-        },
+        JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+            walk_chains(index, heads, kind, cursor, limit, visited, out);
+        }
     }
     Ok(cursor.position >= heads.len())
 }
@@ -290,12 +289,13 @@ fn mark_chains(
 
 /// Emits a pair for each row of each chain, a run of neighbouring rows at a time.
 #[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
-fn walk_runs(
+fn walk_chains(
     index: &impl RowChains,
     heads: &[RowId],
     kind: JoinKind,
     cursor: &mut ProbeCursor,
     limit: usize,
+    visited: Option<&VisitedRows>,
     out: &mut JoinPairs,
 ) {
     let mut filled = 0;
@@ -326,7 +326,11 @@ fn walk_runs(
         while row != NO_ROW && filled < limit {
             let rows = (index.run(row) as usize).min(limit - filled);
             filled = put(probe, row, rows, filled);
-            row = index.next_row(row + (rows as u32 - 1));
+            let last = row + (rows as u32 - 1);
+            if let Some(visited) = visited {
+                (row..=last).for_each(|row| visited.mark(row));
+            }
+            row = index.next_row(last);
         }
         match row {
             NO_ROW => cursor.advance(),
@@ -335,37 +339,4 @@ fn walk_runs(
     }
     out.probe.truncate(filled);
     out.build.truncate(filled);
-}
-
-/// Emits a pair for each row of each chain, and marks the row.
-#[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
-fn walk_marking(
-    index: &impl RowChains,
-    heads: &[RowId],
-    kind: JoinKind,
-    cursor: &mut ProbeCursor,
-    limit: usize,
-    visited: &VisitedRows,
-    out: &mut JoinPairs,
-) {
-    while cursor.position < heads.len() && out.probe.len() < limit {
-        let probe = cursor.position as u32;
-        let mut row = cursor.candidate.unwrap_or(heads[cursor.position]);
-        if row == NO_ROW {
-            if kind.pads_probe() {
-                out.push(probe, NO_ROW);
-            }
-            cursor.advance();
-            continue;
-        }
-        while row != NO_ROW && out.probe.len() < limit {
-            out.push(probe, row);
-            visited.mark(row);
-            row = index.next_row(row);
-        }
-        match row {
-            NO_ROW => cursor.advance(),
-            row => cursor.candidate = Some(row),
-        }
-    }
 }

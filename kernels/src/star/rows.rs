@@ -1,5 +1,7 @@
 //! Rows of a star join: a probe position and a row id for each arm.
 
+use std::borrow::Cow;
+
 use crate::RowId;
 use crate::gather::is_identity;
 
@@ -87,7 +89,7 @@ impl StarRows {
     /// Returns the rows at some positions with an arm added, as [`narrow`](Self::narrow) without
     /// changing these; `whole` says that the positions cover these rows to their end, so that the
     /// identity may stay one.
-    pub(super) fn joined(&self, positions: Vec<u32>, arm: Vec<RowId>, whole: bool) -> Self {
+    pub(super) fn joined(&self, positions: Cow<'_, [u32]>, arm: Vec<RowId>, whole: bool) -> Self {
         if whole && is_identity(&positions, self.len) {
             let mut rows = self.clone();
             rows.push_arm(arm);
@@ -106,7 +108,7 @@ impl StarRows {
         let len = positions.len();
         let probe = match &self.probe {
             Some(probe) => pick(probe, &positions),
-            None => positions,
+            None => positions.into_owned(),
         };
         Self {
             probe: Some(probe),
@@ -142,7 +144,7 @@ mod tests {
         let mut rows = StarRows::selected(vec![10, 20]);
         rows.push_arm(vec![5, 6]);
         rows.push_arm(Vec::new());
-        let joined = rows.joined(vec![1, 1], vec![3, 4], true);
+        let joined = rows.joined(vec![1, 1].into(), vec![3, 4], true);
         assert_eq!(joined.probe, Some(vec![20, 20]));
         assert_eq!(joined.arms, [vec![6, 6], vec![], vec![3, 4]]);
     }
