@@ -28,7 +28,7 @@ pub(super) const READY: &str = "ready";
 pub(super) const BUILD: &str = "build";
 
 /// Rows of a batch of a table, and of the stream where it is run whole.
-const BATCH_ROWS: usize = 1 << 14;
+const BATCH_ROWS: usize = 1 << 16;
 
 /// Answers requests until the input ends.
 pub(crate) fn serve() -> std::result::Result<(), Failure> {
