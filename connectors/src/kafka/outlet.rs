@@ -174,7 +174,9 @@ impl Outlet {
 
     /// Fails where a record could not be delivered.
     fn check_delivery(&self) -> Result<()> {
-        match self.heard.lock().undelivered.clone() {
+        // The lock is let go first: saying what failed takes it, too.
+        let undelivered = self.heard.lock().undelivered.clone();
+        match undelivered {
             Some(error) => Err(self.failed("write to", &error)),
             None => Ok(()),
         }
