@@ -39,6 +39,8 @@ mod datagen;
 #[cfg(any(feature = "datagen", feature = "csv", feature = "json"))]
 mod decimal;
 mod file;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
