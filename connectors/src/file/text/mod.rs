@@ -20,7 +20,7 @@ mod csv_style;
 #[cfg(feature = "csv")]
 mod csv_write;
 #[cfg(feature = "json")]
-mod debezium;
+pub(crate) mod debezium;
 #[cfg(feature = "csv")]
 mod infer;
 #[cfg(feature = "json")]
