@@ -57,6 +57,8 @@ pub use datagen::DatagenConnector;
 pub use file::FileConnector;
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConnector;
+#[cfg(feature = "kafka")]
+pub use message::{MessageReader, RefusedMessage};
 pub use stdout::StdoutConnector;
 
 /// Returns every connector of this build.

@@ -20,6 +20,7 @@ mod protobuf;
 mod protobuf_schema;
 mod protobuf_write;
 mod raw;
+mod reader;
 mod registry;
 mod schema_text;
 mod wire;
@@ -35,6 +36,7 @@ use fletching::{Error, Result};
 
 pub(crate) use key::KeyFormat;
 pub(crate) use payloads::Payloads;
+pub use reader::{MessageReader, RefusedMessage};
 
 use crate::file::changes::{Operation, is_debezium};
 use crate::spelling::type_name;
