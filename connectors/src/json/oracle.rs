@@ -221,10 +221,6 @@ const TEXTS: &[&str] = &[
     "a\\nb",
     "\\u00e4",
     "\\ud83d\\ude00",
-    "\\ud83d",
-    "\\ude00",
-    "\\u12",
-    "\\x",
     "\\\"quoted\\\"",
     "\\\\",
     "\\/",
@@ -234,6 +230,8 @@ const TEXTS: &[&str] = &[
     "exactly8",
     "exactly twelve and then some more text up to and past twenty-four bytes \\t end",
 ];
+/// Escapes that are none.
+const BROKEN: &[&str] = &["\\ud83d", "\\ude00", "\\u12", "\\x"];
 const BLANKS: &[&str] = &["", "", "", "", " ", "\t", "\r\n", "  ", ",", "\u{b}"];
 
 fn blank(dice: &mut Dice, out: &mut String) {
@@ -245,7 +243,8 @@ fn blank(dice: &mut Dice, out: &mut String) {
 fn quoted(dice: &mut Dice, out: &mut String) {
     out.push('"');
     for _ in 0..=dice.roll(2) {
-        out.push_str(dice.pick(TEXTS));
+        let texts = if dice.one_in(60) { BROKEN } else { TEXTS };
+        out.push_str(dice.pick(texts));
     }
     out.push('"');
 }
@@ -302,7 +301,7 @@ fn key(dice: &mut Dice, name: impl Fn(&mut Dice) -> String, out: &mut String) {
 
 /// Writes a value, mostly one of the type.
 fn value(dice: &mut Dice, data_type: &DataType, out: &mut String) {
-    if dice.one_in(12) {
+    if dice.one_in(30) {
         return anything(dice, 2, out);
     }
     match data_type {

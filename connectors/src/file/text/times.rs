@@ -236,7 +236,7 @@ mod tests {
                 }
             }
         }
-        assert!(usual > 500, "{usual}");
+        assert!(usual > 400, "{usual}");
     }
 
     #[test]
