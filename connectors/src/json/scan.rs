@@ -162,7 +162,7 @@ impl<'a> Scanner<'a> {
         'a: 'b,
     {
         let start = self.at;
-        self.to_quote()?;
+        self.pass_to_quote()?;
         let plain = self.slice(start, self.at);
         if self.peek() == Some(b'"') {
             self.at += 1;
@@ -177,7 +177,7 @@ impl<'a> Scanner<'a> {
     /// Reads text without escapes whose opening quote is passed; of text with some, reads nothing.
     pub(super) fn plain_text(&mut self) -> Result<Option<&'a str>, Syntax> {
         let start = self.at;
-        self.to_quote()?;
+        self.pass_to_quote()?;
         if self.peek() == Some(b'"') {
             let plain = self.slice(start, self.at);
             self.at += 1;
@@ -188,7 +188,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes to the next quote or backslash.
-    fn to_quote(&mut self) -> Result<(), Syntax> {
+    fn pass_to_quote(&mut self) -> Result<(), Syntax> {
         match quote_or_backslash(self.rest()) {
             Some(passed) => {
                 self.at += passed;
@@ -205,7 +205,7 @@ impl<'a> Scanner<'a> {
     fn escaped(&mut self, mut out: Option<&mut String>) -> Result<(), Syntax> {
         loop {
             let start = self.at;
-            self.to_quote()?;
+            self.pass_to_quote()?;
             if let Some(out) = &mut out {
                 out.push_str(self.slice(start, self.at));
             }
@@ -274,7 +274,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn skip_text(&mut self) -> Result<(), Syntax> {
-        self.to_quote()?;
+        self.pass_to_quote()?;
         if self.peek() == Some(b'"') {
             self.at += 1;
             return Ok(());
@@ -340,8 +340,8 @@ const WORDS: usize = 3;
 fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
     let (words, _) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().take(WORDS).enumerate() {
-        let found = zero_bytes(u64::from_le_bytes(*word) ^ ONES * 0x22)
-            | zero_bytes(u64::from_le_bytes(*word) ^ ONES * 0x5c);
+        let found = zero_bytes(u64::from_le_bytes(*word) ^ (ONES * 0x22))
+            | zero_bytes(u64::from_le_bytes(*word) ^ (ONES * 0x5c));
         if found != 0 {
             return Some(at * 8 + (found.trailing_zeros() / 8) as usize);
         }
