@@ -39,6 +39,8 @@ mod datagen;
 #[cfg(any(feature = "datagen", feature = "csv", feature = "json"))]
 mod decimal;
 mod file;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
@@ -55,6 +57,8 @@ pub use datagen::DatagenConnector;
 pub use file::FileConnector;
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConnector;
+#[cfg(feature = "kafka")]
+pub use message::{MessageReader, RefusedMessage};
 pub use stdout::StdoutConnector;
 
 /// Returns every connector of this build.

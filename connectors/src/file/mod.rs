@@ -1,7 +1,7 @@
 //! `connector = 'file'`: files of records, read and written.
 
 mod atomic;
-mod changes;
+pub(crate) mod changes;
 mod columns;
 mod dead_letters;
 mod encode;

@@ -16,7 +16,7 @@ const SHARED: &[OptionSpec] = specs! {
     "connector": "kafka",
     "bootstrap.servers": "brokers, as in 'host:port,host:port'",
     "topic": "the topic",
-    "format": "of values: json, csv, raw, avro or protobuf",
+    "format": "of values: json, csv, raw, avro or protobuf; of tables also debezium-json",
     "key": "the columns that the message key holds, as in 'user_id' or 'a, b'",
     "key.format": "of keys: text, raw or json",
     "timeout": "how long the cluster may take to answer, as in '30s'",

@@ -4,6 +4,7 @@
 mod bad_records;
 mod broker_away;
 mod dead_letters;
+mod debezium;
 mod evolution;
 mod feeds;
 mod formats;
