@@ -73,7 +73,7 @@ use source::TopicSource;
 /// let error = KafkaConnector::default().source(&spec).unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     "stream trades: option 'kafka.ssl.ca.location': is refused: it would read a file of this \
+///     "stream trades: option 'kafka.ssl.ca.location': is refused: it would open a file of this \
 ///      machine; give the certificate itself as 'kafka.ssl.ca.pem'"
 /// );
 /// ```
@@ -121,7 +121,7 @@ impl KafkaConnector {
         let named = |(name, _): &&(&str, &str)| options.text(name).is_some_and(|text| text != "probe");
         match FILE_OPTIONS.iter().find(named) {
             Some((name, instead)) if !self.opens_files => {
-                let message = "is refused: it would read a file of this machine";
+                let message = "is refused: it would open a file of this machine";
                 Err(options.bad_value(name, message, Some((*instead).to_owned())))
             }
             _ => Ok(()),
