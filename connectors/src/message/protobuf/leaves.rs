@@ -70,6 +70,14 @@ impl LeafColumn {
         }
     }
 
+    /// Returns what a field is that a message leaves out.
+    pub(super) fn zero(&self) -> Wire<'static> {
+        match &self.leaf {
+            Leaf::Plain(kind) | Leaf::Wrapped(kind) => zero(kind),
+            Leaf::Time | Leaf::Empty => Wire::Bytes(&[]),
+        }
+    }
+
     /// Adds what a field is that a message leaves out; a NULL where there is no such thing.
     pub(super) fn push_zero(&mut self) {
         let zero = match &self.leaf {

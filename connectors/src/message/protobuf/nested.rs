@@ -19,7 +19,7 @@ use super::wire::{Wire, WireReader};
 
 /// A column.
 pub(super) enum Column {
-    Leaf(LeafColumn),
+    Leaf(Box<LeafColumn>),
     Message(MessageColumns, NullBufferBuilder),
     List(Box<Column>, Offsets),
     Map(Box<MapColumn>),
@@ -65,7 +65,7 @@ impl Offsets {
 impl Column {
     pub(super) fn new(shape: &Shape) -> Self {
         match shape {
-            Shape::One(leaf) => Self::Leaf(LeafColumn::new(leaf)),
+            Shape::One(leaf) => Self::Leaf(Box::new(LeafColumn::new(leaf))),
             Shape::Message(fields) => Self::Message(MessageColumns::new(fields), NullBufferBuilder::new(0)),
             Shape::List { item, .. } => Self::List(Box::new(Self::new(item)), Offsets::new()),
             Shape::Map { key, value } => Self::Map(Box::new(MapColumn {
@@ -251,13 +251,15 @@ impl MapColumn {
                 }
             }
         }
-        let keys = entries.iter().enumerate();
-        let last: HashMap<_, usize> = keys
-            .map(|(at, (key, _))| (key.as_ref().map(|key| key.wire(all)), at))
-            .collect();
+        let key_of = |key: &Option<Found>| match key {
+            Some(key) => key.wire(all),
+            None => self.key.zero(),
+        };
+        let keys: Vec<Wire<'_>> = entries.iter().map(|(key, _)| key_of(key)).collect();
+        let last: HashMap<Wire<'_>, usize> = keys.iter().enumerate().map(|(at, key)| (*key, at)).collect();
         let (mut pushed, mut first) = (0, Ok(()));
         for (at, (key, value)) in entries.iter().enumerate() {
-            if last.get(&key.as_ref().map(|key| key.wire(all))) != Some(&at) {
+            if last.get(&keys[at]) != Some(&at) {
                 continue;
             }
             let entered = self.push_entry(all, key.as_ref(), value.as_ref());

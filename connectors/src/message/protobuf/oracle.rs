@@ -1,4 +1,8 @@
 //! Random messages of a schema with everything in it, against prost's own reading of their bytes.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "a number that is cut is as random as it was"
+)]
 
 use std::sync::Arc;
 
@@ -313,7 +317,7 @@ fn damaged_messages_are_bad_ones_with_even_columns() {
             let mut bytes = good.get(0).to_vec();
             if let Some(at) = dice.next().checked_rem(bytes.len() as u64) {
                 let at = usize::try_from(at).unwrap();
-                bytes[at] ^= 1 << dice.below(8);
+                bytes[at] ^= 1_u8 << dice.below(8);
                 bytes.truncate(bytes.len() - usize::try_from(dice.below(2)).unwrap());
             }
             damaged.push(&bytes);
