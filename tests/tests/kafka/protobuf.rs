@@ -87,7 +87,7 @@ fn what_is_nested_is_written_read_and_queried() {
     );
     assert_eq!(
         rows(&session, "SELECT rates['USD'] FROM told WHERE id = 1"),
-        ["[1.25]"]
+        ["1.25"]
     );
     assert_eq!(
         rows(
