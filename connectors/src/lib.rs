@@ -73,7 +73,7 @@ pub fn all() -> Vec<Arc<dyn Connector>> {
         #[cfg(feature = "datagen")]
         Arc::new(DatagenConnector),
         #[cfg(feature = "kafka")]
-        Arc::new(KafkaConnector),
+        Arc::new(KafkaConnector::with_files()),
         Arc::new(StdoutConnector),
     ]
 }

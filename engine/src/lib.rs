@@ -43,7 +43,7 @@ mod table;
 
 pub use error::{Error, ErrorClass, PositionGone, RecordPlace, Result};
 pub use fletching_planner::{
-    Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind,
+    Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind, without_secrets,
 };
 pub use operator::LookupCounts;
 pub use pipeline::{Pipeline, PipelineState, PipelineStats};

@@ -29,6 +29,8 @@ const SHARED: &[OptionSpec] = specs! {
     "schema.registry": "of avro and protobuf: the registry's address",
     "schema.registry.user": "who asks the registry",
     "schema.registry.password": "the password for it",
+    "schema.registry.ssl.ca.pem": "certificates of the authority that has signed the registry's",
+    "schema.registry.ssl.ca.location": "the file with them",
     "schema.subject": "the schema's subject in the registry; else TOPIC-value",
     "schema.message": "of protobuf: the message's name",
 };

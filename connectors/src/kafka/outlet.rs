@@ -74,10 +74,12 @@ impl Outlet {
     fn find_topic(&self, topic: &str) -> Result<()> {
         let began = Instant::now();
         loop {
+            let listen = || {
+                self.producer.poll(Duration::from_millis(1));
+            };
             let found = self
-                .producer
-                .client()
-                .fetch_metadata(Some(topic), self.cluster.timeout)
+                .cluster
+                .metadata((self.producer.client(), Some(topic)), &self.heard, listen)
                 .map_err(|error| self.failed("find", &error))?;
             if found
                 .topics()

@@ -177,7 +177,7 @@ impl Puller {
                 }
                 Some(Err(problem)) => problem,
             };
-            if is_final(&problem) {
+            if is_final(&problem) || self.heard.lock().refused.is_some() {
                 return Err(self.failed(&problem));
             }
             // The client tries again by itself, with backoff; what it says meanwhile is kept.
@@ -248,10 +248,6 @@ fn is_final(error: &KafkaError) -> bool {
                 | Code::UnknownPartition
                 | Code::OffsetOutOfRange
                 | Code::AutoOffsetReset
-                | Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::UnsupportedSASLMechanism
-                | Code::SSL
                 | Code::InvalidMessage
         )
     )

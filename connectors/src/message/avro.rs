@@ -18,6 +18,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 use fletching::connector::Options;
 use fletching::{Error, Result};
 
+use super::avro_references::inlined;
 use super::avro_write::AvroEncoder;
 use super::fit::{NO_FIELD, fit, places};
 use super::registry::{NO_HEAD, split};
@@ -44,12 +45,12 @@ impl AvroMessages {
 
 impl MessageFormat for AvroMessages {
     fn columns(&self) -> Result<Option<Fields>> {
-        let columns = Schema::new(columns_of(&self.origin.reader("avro")?)?);
+        let columns = Schema::new(columns_of(&self.origin.avro_reader()?)?);
         Ok(Some(viewed(&columns).fields().clone()))
     }
 
     fn decoder(&self, fields: &Fields, wanted: &[usize]) -> Result<Box<dyn MessageDecoder>> {
-        let reader = self.origin.reader("avro")?;
+        let reader = self.origin.avro_reader()?;
         let fields = super::picked(fields, wanted);
         let places = places(("avro", NO_FIELD), &columns_of(&reader)?, &fields)?;
         Ok(Box::new(AvroDecoder {
@@ -180,12 +181,14 @@ impl AvroDecoder {
             None => Err(format!(
                 "was written with schema {id}, which the schema registry does not have"
             )),
-            Some(text) => match decoder(&self.reader, &BTreeMap::from([(id, text.clone())]), id, 1) {
-                Ok(_) => Ok(text),
-                Err(why) => Err(format!(
-                    "was written with schema {id}, which cannot be read: {why}"
-                )),
-            },
+            Some(schema) => {
+                let text = inlined(&schema);
+                let can_read = |text: &String| {
+                    decoder(&self.reader, &BTreeMap::from([(id, text.clone())]), id, 1).map(|_| ())
+                };
+                text.and_then(|text| can_read(&text).map(|()| text))
+                    .map_err(|why| format!("was written with schema {id}, which cannot be read: {why}"))
+            }
         };
         self.known.insert(id, learnt);
         Ok(())

@@ -9,6 +9,7 @@
 //! is named in `bad`, and its row is NULL in every column.
 
 mod avro;
+mod avro_references;
 mod avro_write;
 mod csv;
 mod debezium;
@@ -17,13 +18,12 @@ mod json;
 mod key;
 mod payloads;
 mod protobuf;
-mod protobuf_schema;
-mod protobuf_write;
 mod raw;
 mod reader;
+mod references;
 mod registry;
+mod registry_tls;
 mod schema_text;
-mod wire;
 
 use std::fmt::Debug;
 use std::sync::Arc;

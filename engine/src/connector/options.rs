@@ -1,8 +1,11 @@
 //! `WITH (…)` options: typed reading, and errors that name the place and the fix.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use fletching_planner::is_secret;
 
 use crate::error::{Error, Result};
 
@@ -16,7 +19,7 @@ pub struct OptionSpec {
 }
 
 /// One option's text and its place in the SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct OptionValue {
     text: String,
     location: Option<(u64, u64)>,
@@ -31,12 +34,24 @@ struct OptionValue {
 /// assert_eq!(options.parsed::<u64>("rows", "a whole number")?, Some(10));
 /// # Ok::<(), fletching::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     subject: String,
     values: BTreeMap<String, OptionValue>,
     /// What the engine itself understands, for hints.
     engine_names: &'static [&'static str],
+}
+
+impl fmt::Debug for Options {
+    /// Shows secrets as `…`, since what is shown may end in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(name, text)| match is_secret(name) {
+            true => (name, "…"),
+            false => (name, text),
+        });
+        write!(f, "Options of {}: ", self.subject)?;
+        f.debug_map().entries(shown).finish()
+    }
 }
 
 impl Options {
@@ -271,6 +286,15 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let options = Options::new("stream s")
+            .with("kafka.sasl.password", "hush")
+            .with("topic", "trades");
+        let shown = format!("{options:?}");
+        assert!(!shown.contains("hush") && shown.contains("trades"), "{shown}");
+    }
 
     const SPECS: &[OptionSpec] = &[
         OptionSpec {

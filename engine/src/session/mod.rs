@@ -26,7 +26,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use fletching_planner::{ParsedStatement, Planned, Planner, RelationKind, Warning, WarningKind};
+use fletching_planner::{
+    ParsedStatement, Planned, Planner, RelationKind, Warning, WarningKind, without_secrets,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Runtime;
 
@@ -475,7 +477,7 @@ impl Session {
             Ok(planned) => Ok(planned?),
             Err(_) => Err(Error::internal(format!(
                 "planning panicked on: {}",
-                statement.text()
+                without_secrets(statement.text())
             ))),
         }
     }

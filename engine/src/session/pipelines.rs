@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use fletching_planner::{
-    CreateRelation, ParsedStatement, RelationKind, SqlError, Statement, Warning, WarningKind,
+    CreateRelation, ParsedStatement, RelationKind, SqlError, Statement, Warning, WarningKind, without_secrets,
 };
 
 use super::event_time::{StreamTime, late_sink};
@@ -145,7 +145,7 @@ impl Session {
         let identity = PipelineIdentity {
             name: create.name.clone(),
             fingerprint: statement.fingerprint(),
-            sql: statement.text().to_string(),
+            sql: without_secrets(statement.text()).into_owned(),
         };
         Ok(Some(Continuous {
             create,
