@@ -13,6 +13,7 @@ mod outages;
 mod pipelines;
 mod registry;
 mod scans;
+mod sides;
 mod sinks;
 mod sql;
 mod support;
