@@ -9,6 +9,7 @@ mod formats;
 mod kafka_example;
 #[cfg(unix)]
 mod killing;
+mod letters;
 mod pipelines;
 mod scripts;
 mod settings;

@@ -1,5 +1,6 @@
 //! The way to a cluster: clients made from options, and errors that say what can be done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,6 @@ use std::time::{Duration, Instant};
 use fletching::connector::Options;
 use fletching::{Error, Result};
 use parking_lot::Mutex;
-use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
@@ -16,6 +16,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, Statistics};
 
 use super::{properties, security};
 use crate::spelling::{listed, nearest};
@@ -245,6 +246,12 @@ pub(super) struct Heard {
     pub(super) last: Option<String>,
     /// Why the connection will not be had however often it is tried, and what can be done.
     pub(super) refused: Option<(String, &'static str)>,
+    /// How often the cluster could not be reached since it last could, and what was said then.
+    pub(super) failures: u64,
+    pub(super) failure: Option<String>,
+    /// Of each partition that a consumer reads: the offset after what may be read, and the one at which its
+    /// end was met last.
+    pub(super) ends: BTreeMap<i32, (i64, i64)>,
     /// The first record that could not be delivered.
     pub(super) undelivered: Option<KafkaError>,
     /// Whether a consumer answers changes of its partitions itself, and the one it is to answer.
@@ -277,10 +284,28 @@ impl ClientContext for Listener {
         if let Some(advice) = security::advice(code, &text) {
             heard.refused = Some((text.clone(), advice));
         }
+        if let Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) = code {
+            heard.failures += 1;
+            heard.failure = Some(text.clone());
+        }
         // That no broker is left tells less than why there is none.
         if code != Some(RDKafkaErrorCode::AllBrokersDown) || heard.last.is_none() {
             heard.last = Some(text);
         }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut heard = self.0.lock();
+        let mut brokers = statistics.brokers.values();
+        if brokers.any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+            heard.failures = 0;
+            heard.failure = None;
+        }
+        let partitions = statistics.topics.into_values().flat_map(|topic| topic.partitions);
+        let known = partitions.filter(|(id, partition)| *id >= 0 && partition.ls_offset >= 0);
+        heard.ends = known
+            .map(|(id, partition)| (id, (partition.ls_offset, partition.eof_offset)))
+            .collect();
     }
 }
 

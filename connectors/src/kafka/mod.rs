@@ -17,7 +17,6 @@ mod gather;
 mod group;
 mod group_epochs;
 mod group_feed;
-mod letter_file;
 mod letters;
 mod options;
 mod outlet;

@@ -117,6 +117,12 @@ impl Keeper {
         Ok(())
     }
 
+    /// Reads the checkpoint of an epoch before the newest; none where it is not kept, or not whole.
+    pub(crate) fn older(&self, epoch: u64) -> Option<Checkpoint> {
+        let name = format!("{CHECKPOINT}{epoch:020}");
+        read(self.storage.as_ref(), &name, epoch).ok()?.ok()
+    }
+
     /// Returns whose checkpoints they are.
     pub(crate) fn identity(&self) -> &PipelineIdentity {
         &self.identity

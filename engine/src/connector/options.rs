@@ -131,6 +131,29 @@ impl Options {
         }
     }
 
+    /// Returns an option that is a share, from 0 to 1.
+    ///
+    /// ```
+    /// use fletching::connector::Options;
+    ///
+    /// let options = Options::new("stream s").with("late.rate_max", "0.01");
+    /// assert_eq!(options.share("late.rate_max")?, Some(0.01));
+    /// assert!(options.with("late.rate_max", "2").share("late.rate_max").is_err());
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails where the text is none.
+    pub fn share(&self, name: &str) -> Result<Option<f64>> {
+        let expected = "a share from 0 to 1";
+        match self.parsed::<f64>(name, expected)? {
+            Some(share) if !(0.0..=1.0).contains(&share) => {
+                Err(self.bad_value(name, &format!("expected {expected}, found '{share}'"), None))
+            }
+            share => Ok(share),
+        }
+    }
+
     /// Returns an option that is a time span such as `200ms`, `30s`, `5min` or `1h`.
     ///
     /// ```

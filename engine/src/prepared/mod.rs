@@ -31,6 +31,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::call::{Call, Parkings, Turn};
 pub(crate) use self::chain::{Chain, ChainPins};
+pub(crate) use self::epoch::EpochRows;
 use self::outbox::Outbox;
 use crate::clock::WaitClock;
 use crate::error::{Error, Result};

@@ -13,6 +13,7 @@ mod rows;
 mod run;
 mod settings;
 mod show;
+mod sides;
 mod statements;
 mod streams;
 mod table_options;

@@ -17,6 +17,7 @@ mod protobuf;
 mod registry;
 mod scans;
 mod security;
+mod sides;
 mod sinks;
 mod sql;
 mod support;
