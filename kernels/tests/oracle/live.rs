@@ -55,7 +55,7 @@ fn options() -> impl Strategy<Value = LiveOptions> {
     let mask = prop::sample::select(vec![u64::MAX, u64::MAX, u64::MAX << 56, 7, 0]);
     let page_rows = prop::sample::select(vec![1_usize, 4, 16, 64]);
     let shards = prop::sample::select(vec![1_usize, 2, 16]);
-    let row_ids_max = prop::sample::select(vec![u32::MAX, 700]);
+    let row_ids_max = prop::sample::select(vec![u32::MAX, 1200]);
     (mask, page_rows, shards, row_ids_max, 0..50_usize).prop_map(
         |(hash_mask, page_rows, shards, row_ids_max, garbage_rows_min)| LiveOptions {
             page_rows,
@@ -79,7 +79,7 @@ fn case() -> impl Strategy<Value = Case> {
     (types, 2..120_u8).prop_flat_map(|(types, domain)| {
         let width = types.len();
         let key = prop::collection::vec(0..domain, width);
-        let batch = prop::collection::vec(key, 0..100);
+        let batch = prop::collection::vec(key, 0..80);
         (
             Just(types),
             options(),

@@ -103,6 +103,30 @@ fn loading_is_upserting_batch_after_batch() {
     }
 }
 
+/// Where pages as they come would use up the row ids, rows are packed.
+#[test]
+fn a_table_near_the_bound_of_row_ids_is_loaded_too() {
+    let options = LiveOptions {
+        page_rows: 64,
+        row_ids_max: 1000,
+        ..LiveOptions::default()
+    };
+    let rows = |numbers: std::ops::Range<i64>| {
+        let id: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
+        RecordBatch::try_from_iter([("id", id)]).unwrap()
+    };
+    let batches = |count: i64| {
+        (0..count)
+            .map(|at| rows(at * 33..at * 33 + 33))
+            .collect::<Vec<_>>()
+    };
+    let schema = rows(0..1).schema();
+    let table = LiveTable::load(Arc::clone(&schema), &[0], options, batches(20)).unwrap();
+    assert_eq!(contents(&table), rows(0..660));
+    let error = LiveTable::load(schema, &[0], options, batches(40)).unwrap_err();
+    assert!(matches!(error, KernelError::TooManyRows { .. }), "{error}");
+}
+
 #[test]
 fn what_cannot_be_a_row_is_refused() {
     let id: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
