@@ -128,8 +128,9 @@ impl LiveTable {
     ///
     /// Batches of no more rows than a page become its pages as they are, so they should share no
     /// memory with what is larger; longer ones, and short ones that follow each other, are copied.
-    /// About XX ns a row and thread, where upserting takes YY, and at most 20 bytes a row besides the
-    /// table meanwhile. The bench is `live_load`.
+    /// 40 to 50 ns a row on one thread, of five columns and 10 million rows, where upserting took 420
+    /// (on a machine not at rest), and at most 20 bytes a row besides the table meanwhile.
+    /// The bench is `live_load`.
     ///
     /// # Errors
     ///
