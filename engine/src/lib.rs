@@ -35,6 +35,7 @@ pub mod connector;
 mod error;
 mod exec;
 mod fit;
+mod kill_points;
 mod operator;
 mod pipeline;
 mod prepared;
