@@ -17,7 +17,8 @@
 
 use std::sync::Arc;
 
-use super::crc32c::crc32c;
+use crc32c::crc32c;
+
 use super::{Checkpoint, PipelineIdentity};
 use crate::connector::Position;
 
@@ -214,6 +215,16 @@ impl<'a> Cut<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checkpoints outlive the library that sums their blocks.
+    #[test]
+    fn the_checksum_is_the_published_one() {
+        // RFC 3720, B.4, and the check value of the catalogue of CRC algorithms.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        assert_eq!(crc32c(&[]), 0);
+    }
 
     fn checkpoint() -> Checkpoint {
         Checkpoint {

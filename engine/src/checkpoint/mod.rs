@@ -5,7 +5,6 @@
 //! pipeline's checkpoints are files in a folder of its name (`keeper.rs`), in a format whose every
 //! block has a checksum (`format.rs`).
 
-mod crc32c;
 mod format;
 mod keeper;
 mod storage;

@@ -23,8 +23,8 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
+use crc32c::{crc32c, crc32c_append};
 
-use super::crc32c::Crc32c;
 use super::format::{Cut, Payload, append};
 use crate::connector::Position;
 use crate::error::Result;
@@ -193,7 +193,7 @@ impl Blocks<'_> {
         self.fill(payload.as_slice_mut())?;
         let mut sum = [0; 4];
         self.fill(&mut sum)?;
-        if Crc32c::default().with(&head).with(&payload).sum() != u32::from_le_bytes(sum) {
+        if crc32c_append(crc32c(&head), &payload) != u32::from_le_bytes(sum) {
             return Err(format!("the checksum of block {kind} does not hold"));
         }
         Ok((kind, payload.into()))

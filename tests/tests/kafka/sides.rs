@@ -175,6 +175,7 @@ fn runs_when_told() {
     );
     let script = format!(
         "SET checkpoint.path = '{}'; SET checkpoint.interval = '20ms'; SET epoch.rows_max = 2000;
+         SET batch.rows = 1000;
          CREATE SINK late {}; CREATE SINK missed {};
          CREATE STREAM s (id BIGINT, at BIGINT, u BIGINT, ts TIMESTAMP,
              WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) {};
@@ -230,11 +231,9 @@ fn each_letter_comes_once_with_its_epoch_through_kills() {
     };
     for border in borders {
         let mut victim = places.start(broker, checkpoints.path(), "", Some(border));
-        assert_eq!(
-            victim.wait().unwrap().code(),
-            None,
-            "{border}: it was to be killed"
-        );
+        until(border, || victim.try_wait().unwrap().is_some());
+        let code = victim.wait().unwrap().code();
+        assert_eq!(code, None, "{border}: it was to be killed");
     }
     let last = places.start(broker, checkpoints.path(), "", None);
     until("the rest", || places.is_all_there());
