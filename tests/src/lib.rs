@@ -4,6 +4,7 @@
 //!  tests/slt/**.slt   what SQL means here, as scripts
 //!  src/slt/           the runner of such scripts: ours, and other engines' suites as they are
 //!  src/broker/        a real Apache Kafka broker, for tests/kafka/ and whoever else needs one
+//!  src/object_store/  a real object store, likewise
 //!  tests/all/         oracles, properties, the order of dependencies, tidiness
 //! ```
 //!
@@ -14,4 +15,5 @@
 //! ```
 
 pub mod broker;
+pub mod object_store;
 pub mod slt;

@@ -4,6 +4,7 @@
 //!
 //! `FLETCHING_SIMULATIONS=5000` runs more seeds, `FLETCHING_SIMULATION_SEED=42` runs one again.
 
+mod every_call;
 mod letters;
 mod world;
 
@@ -20,7 +21,7 @@ use super::counters::Counters;
 use super::phase::Phase;
 use super::sharing::Sharing;
 use super::{BadRows, EpochLimits, EpochLoop, Making, State};
-use crate::checkpoint::{Keeper, PipelineIdentity};
+use crate::checkpoint::{Keeper, PipelineIdentity, Storage};
 use crate::connector::{BadRowPolicy, EpochWriter, LetterPlace, LetterWriter, OnBadRow};
 use crate::error::{Error, Result};
 use crate::prepared::Prepared;
@@ -53,7 +54,17 @@ fn identity() -> PipelineIdentity {
 
 /// Starts a life of the pipeline from what is in the world.
 fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<EpochLoop> {
-    let (keeper, found) = Keeper::open(Box::new(SimStorage(Arc::clone(world))), identity(), 3)?;
+    begin_over(Arc::new(SimStorage(Arc::clone(world))), world, query, limit)
+}
+
+/// Starts a life with its checkpoints in some storage.
+fn begin_over(
+    storage: Arc<dyn Storage>,
+    world: &Shared,
+    query: &Arc<Prepared>,
+    limit: Option<u64>,
+) -> Result<EpochLoop> {
+    let (keeper, found) = Keeper::open(storage, identity(), 3)?;
     let mut state = found
         .checkpoint
         .as_ref()
@@ -263,6 +274,7 @@ fn everything_that_can_go_wrong_does() {
         "prepare",
         "commit",
         "disk",
+        "answer",
         "remove",
         "damage",
         "stop",
