@@ -150,6 +150,33 @@ fn upsert(c: &mut Criterion) {
     );
 }
 
+/// A table made of all its rows at once, as when it is restored; and batch after batch.
+fn load(c: &mut Criterion) {
+    let mut group = c.benchmark_group("live_load");
+    group.sample_size(10).throughput(Throughput::Elements(TABLE));
+    let numbers: Vec<u64> = (0..TABLE).collect();
+    let batches: Vec<RecordBatch> = numbers.chunks(8192).map(rows).collect();
+    let schema = batches[0].schema();
+    let parameter = format!("table={TABLE}/batch={BATCH}");
+    group.bench_function(BenchmarkId::new("i64", &parameter), |b| {
+        let load = |batches| LiveTable::load(Arc::clone(&schema), &[0], LiveOptions::default(), batches);
+        b.iter_batched(
+            || batches.clone(),
+            |batches| assert_eq!(load(batches).unwrap().snapshot().row_count(), 1_000_000),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function(BenchmarkId::new("i64-upserted", &parameter), |b| {
+        b.iter(|| {
+            let table = LiveTable::new(Arc::clone(&schema), &[0], LiveOptions::default()).unwrap();
+            batches
+                .iter()
+                .for_each(|batch| drop(table.upsert(batch).unwrap()));
+            assert_eq!(table.snapshot().row_count(), 1_000_000);
+        });
+    });
+}
+
 fn delete(c: &mut Criterion) {
     let mut group = c.benchmark_group("live_delete");
     group
@@ -233,5 +260,5 @@ fn probe(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, upsert, delete, probe);
+criterion_group!(benches, upsert, load, delete, probe);
 criterion_main!(benches);

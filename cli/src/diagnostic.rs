@@ -10,7 +10,7 @@
 //! ```
 
 use console::{measure_text_width, truncate_str};
-use fletching::{Error, Warning};
+use fletching::{Error, Warning, without_secrets};
 
 use crate::paint::Paint;
 
@@ -186,9 +186,11 @@ impl Place {
         }
         let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(usize::MAX);
         let plain = |text: String| text.replace('\t', "    ").replace(|c: char| c.is_control(), " ");
-        let head = plain(self.text.chars().take(before).collect());
-        let tail = plain(self.text.chars().skip(before).collect());
-        let marked = plain(self.text.chars().skip(before).take(self.marked).collect());
+        // What is shown may end in a log.
+        let text = without_secrets(&self.text);
+        let head = plain(text.chars().take(before).collect());
+        let tail = plain(text.chars().skip(before).collect());
+        let marked = plain(text.chars().skip(before).take(self.marked).collect());
         let (head, lead) = crop_start(&head);
         let room = LINE_WIDTH_MAX.saturating_sub(measure_text_width(&head)).max(20);
         let tail = truncate_str(&tail, room, "…");

@@ -41,6 +41,8 @@ mod datagen;
 #[cfg(any(feature = "datagen", feature = "csv", feature = "json"))]
 mod decimal;
 mod file;
+#[cfg(feature = "json")]
+mod json;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "kafka")]
@@ -60,6 +62,8 @@ pub use datagen::DatagenConnector;
 pub use file::FileConnector;
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConnector;
+#[cfg(feature = "kafka")]
+pub use message::{MessageReader, RefusedMessage};
 #[cfg(feature = "s3")]
 pub use s3::S3Storage;
 pub use stdout::StdoutConnector;
@@ -76,7 +80,7 @@ pub fn all() -> Vec<Arc<dyn Connector>> {
         #[cfg(feature = "datagen")]
         Arc::new(DatagenConnector),
         #[cfg(feature = "kafka")]
-        Arc::new(KafkaConnector),
+        Arc::new(KafkaConnector::with_files()),
         Arc::new(StdoutConnector),
     ]
 }

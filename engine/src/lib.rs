@@ -35,6 +35,7 @@ pub mod connector;
 mod error;
 mod exec;
 mod fit;
+mod kill_points;
 mod operator;
 mod pipeline;
 mod prepared;
@@ -43,7 +44,7 @@ mod table;
 
 pub use error::{Error, ErrorClass, PositionGone, RecordPlace, Result};
 pub use fletching_planner::{
-    Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind,
+    Location, ParsedStatement, RelationKind, SqlError, SqlErrorKind, Warning, WarningKind, without_secrets,
 };
 pub use operator::LookupCounts;
 pub use pipeline::{Pipeline, PipelineState, PipelineStats};

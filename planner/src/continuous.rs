@@ -6,6 +6,7 @@ use sqlparser::ast::{Expr, LimitClause, Query, Value};
 use crate::error::SqlError;
 use crate::locate::find_word;
 use crate::parse::{Ast, ParsedStatement};
+use crate::secrets::is_secret;
 
 impl ParsedStatement {
     /// Takes the LIMIT off the query of `CREATE … AS SELECT … LIMIT n`: over an unbounded stream it
@@ -37,7 +38,8 @@ impl ParsedStatement {
     }
 
     /// Returns a number that is the same for the same words, however they are spaced. Stable
-    /// between versions of this program: FNV-1a over the tokens.
+    /// between versions of this program: FNV-1a over the tokens. Secrets do not count: a pipeline with
+    /// a new password is the same one.
     ///
     /// ```
     /// let parsed = fletching_planner::parse("SELECT 1;  SELECT\n1; SELECT 2")?;
@@ -47,8 +49,15 @@ impl ParsedStatement {
     /// ```
     pub fn fingerprint(&self) -> u64 {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for token in &self.tokens {
-            for byte in token.token.to_string().bytes().chain([0]) {
+        let words = self.tokens.iter().map(|token| token.token.to_string());
+        let words: Vec<String> = words.collect();
+        for (at, word) in words.iter().enumerate() {
+            let is_value = at >= 2 && words[at - 1] == "=" && word.starts_with('\'');
+            let word = match is_value && is_secret(words[at - 2].trim_matches(['\'', '"'])) {
+                true => "'*'",
+                false => word.as_str(),
+            };
+            for byte in word.bytes().chain([0]) {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
         }

@@ -30,6 +30,7 @@ mod planner;
 mod provenance;
 mod refuse;
 mod rewrite;
+mod secrets;
 mod slice;
 mod statement;
 mod syntax_error;
@@ -45,6 +46,7 @@ pub use parse::{ParsedStatement, parse};
 pub use planner::Planner;
 pub use provenance::Provenance;
 pub use rewrite::plain_name;
+pub use secrets::{is_secret, without_secrets};
 pub use statement::{
     ChangeKind, CreateRelation, Planned, RelationKind, ShowKind, Statement, TableChange, WithOption,
 };

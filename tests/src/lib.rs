@@ -5,6 +5,7 @@
 //!  src/slt/           the runner of such scripts: ours, and other engines' suites as they are
 //!  src/broker/        a real Apache Kafka broker, for tests/kafka/ and whoever else needs one
 //!  src/object_store/  a real object store, likewise
+//!  src/tls/           certificates of the JDK's keytool, and a front that speaks TLS
 //!  tests/all/         oracles, properties, the order of dependencies, tidiness
 //! ```
 //!
@@ -17,3 +18,4 @@
 pub mod broker;
 pub mod object_store;
 pub mod slt;
+pub mod tls;

@@ -7,7 +7,8 @@
 //!                          python duckdb_rival.py
 //! ```
 //!
-//! `kafka` is no such scenario: it needs a broker, and has a module of its own.
+//! `kafka` and `restart` are no such scenarios: one needs a broker, the other kills processes. Each has
+//! a module of its own.
 
 mod contender;
 mod data;
@@ -19,6 +20,7 @@ mod protocol;
 mod race;
 mod report_html;
 mod report_text;
+mod restart;
 mod results;
 mod rivals;
 mod scenario;
@@ -55,6 +57,7 @@ Examples:
   fletching bench big-table/1M/int/hit=100/inner     run one case
   fletching bench seed trades --quick                try it out on a tenth of the rows
   fletching bench kafka                              from topic to topic, on a broker of its own
+  fletching bench restart                            killed with a table of 10M rows
   fletching bench mine.toml --rivals                 run a scenario of your own
 
 Data, rivals and logs are kept in the user's cache folder, or in FLETCHING_BENCH_DIR. The first run of a
@@ -143,12 +146,25 @@ fn bench(arguments: &BenchArguments, session: &SessionArguments, terminal: &Term
         .iter()
         .cloned()
         .partition(|name| kafka::is_meant(name));
+    let (restart, names): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| restart::is_meant(name));
     let chosen = choose(&names, scale)?;
     let is_optimized = !cfg!(debug_assertions);
     if !is_optimized {
         terminal.message("this build is not optimised: its figures mean nothing");
     }
-    let is_right = kafka.is_empty() || bench_kafka(&kafka, arguments, session, (&cache, scale), terminal)?;
+    let mut is_right =
+        kafka.is_empty() || bench_kafka(&kafka, arguments, session, (&cache, scale), terminal)?;
+    if !restart.is_empty() {
+        let terms = restart::Terms {
+            rounds: arguments.rounds,
+            scale,
+            threads: session.threads.map(usize::from),
+            output: arguments.output.clone(),
+            is_quiet: session.quiet,
+        };
+        is_right &= restart::run(&terms, &cache, terminal)?;
+    }
     if names.is_empty() {
         return Ok(is_right);
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::kafka;
+use super::restart;
 use super::results::{CaseFindings, ContenderFindings, batch_gains};
 use super::scenario::{RunKind, Scenario};
 use crate::figures::{about, count, counted};
@@ -41,6 +42,7 @@ pub(super) fn list(scenarios: &[Scenario], paint: Paint, out: &mut impl Write) -
         .filter_map(|case| case.strip_prefix(kafka::NAME))
         .collect();
     writeln!(out, "  {}", paint.dim(cases.join("  ")))?;
+    writeln!(out, "{}  {}", paint.strong(restart::NAME), restart::TITLE)?;
     writeln!(out, "\nRun one with: fletching bench NAME --rivals")
 }
 

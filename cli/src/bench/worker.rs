@@ -27,7 +27,7 @@ pub(super) const READY: &str = "ready";
 /// Tables and their index are made anew in each run, and counted.
 pub(super) const BUILD: &str = "build";
 
-/// Rows of a batch of the stream where it is run whole.
+/// Rows of a batch of a table, and of the stream where it is run whole.
 const BATCH_ROWS: usize = 1 << 16;
 
 /// Answers requests until the input ends.

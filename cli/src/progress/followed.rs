@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fletching::connector::Lag;
 use fletching::{Pipeline, PipelineState, PipelineStats, Session, TableState};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -140,6 +141,33 @@ fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// Says how far a pipeline is behind, topic by topic, and which partition most.
+fn lags(stats: &PipelineStats) -> Vec<String> {
+    let mut topics: BTreeMap<&str, Vec<&Lag>> = BTreeMap::new();
+    for lag in &stats.lag {
+        let topic = lag
+            .partition
+            .rsplit_once('-')
+            .map_or(&*lag.partition, |(topic, _)| topic);
+        topics.entry(topic).or_default().push(lag);
+    }
+    let words = |(topic, lags): (&str, Vec<&Lag>)| {
+        let total: u64 = lags.iter().map(|lag| lag.records).sum();
+        let most = lags.iter().max_by_key(|lag| lag.records);
+        match most {
+            Some(most) if total > 0 && lags.len() > 1 => format!(
+                "{topic} lag {} ({} in {})",
+                figures::about(total as f64),
+                figures::about(most.records as f64),
+                most.partition
+            ),
+            _ if total > 0 => format!("{topic} lag {}", figures::about(total as f64)),
+            _ => format!("{topic} caught up"),
+        }
+    };
+    topics.into_iter().map(words).collect()
+}
+
 /// Says how a pipeline is doing.
 fn words(stats: &PipelineStats, rates: (f64, f64), tables: &[String], now_us: i64) -> String {
     let rows = |rows: u64, rate: f64| format!("{} ({}/s)", figures::about(rows as f64), figures::about(rate));
@@ -148,7 +176,9 @@ fn words(stats: &PipelineStats, rates: (f64, f64), tables: &[String], now_us: i6
         format!("{} out", rows(stats.rows_out, rates.1)),
         format!("epoch {}", stats.epoch),
     ];
-    if stats.has_caught_up {
+    if !stats.lag.is_empty() {
+        parts.extend(lags(stats));
+    } else if stats.has_caught_up {
         parts.push(format!("{} caught up", stats.stream));
     } else if let [position] = stats.positions.as_slice() {
         parts.push(format!("{} at {}", stats.stream, position.place));
@@ -158,14 +188,14 @@ fn words(stats: &PipelineStats, rates: (f64, f64), tables: &[String], now_us: i6
         parts.push(format!("watermark {} ago", figures::rough_duration(behind)));
     }
     parts.extend(tables.iter().cloned());
-    let letters: u64 = stats.lookups.iter().map(|lookup| lookup.dead_lettered).sum();
     let counts = [
         (stats.late, "late"),
         (stats.bad_rows, "bad"),
-        (letters, "dead letters"),
+        (stats.dead_letters, "dead letters"),
     ];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     parts.extend(counts.map(|(count, word)| format!("{} {word}", figures::count(*count))));
+    parts.extend(stats.retry.iter().map(ToString::to_string));
     if stats.state == PipelineState::Stopping {
         parts.push("stopping; Ctrl-C again ends the program at once".to_owned());
     }

@@ -24,9 +24,30 @@ fn without_a_name_scenarios_are_listed() {
         "big-table",
         "db-benchmark-join",
         "prepared-latency",
+        "restart",
     ] {
         assert!(listed.lines().any(|line| line.starts_with(name)), "{listed}");
     }
+}
+
+#[test]
+fn a_killed_pipeline_joins_again_from_its_checkpoint() {
+    let desk = Desk::new();
+    let arguments = [
+        "bench", "restart", "--scale", "1000", "--rounds", "2", "--output", "found",
+    ];
+    let output = bench(&desk, &arguments);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(
+        out.contains("10000 rows in the table") && out.contains("killed, median of 2"),
+        "{out}"
+    );
+    let found: serde_json::Value =
+        serde_json::from_str(&desk.read("found/restart.json")).expect("it is JSON");
+    assert_eq!(found["seconds"].as_array().map(Vec::len), Some(2), "{found}");
+    assert!(found["state_bytes"].as_u64() > Some(400_000), "{found}");
+    assert!(found["error"].is_null(), "{found}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod full_disk;
 mod kafka_example;
 #[cfg(unix)]
 mod killing;
+mod letters;
 mod pipelines;
 mod scripts;
 mod settings;

@@ -87,7 +87,7 @@ pub(crate) fn wait(child: Child) -> Stopped {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill")
         .args([name, &child.id().to_string()])
         .status();
@@ -245,7 +245,7 @@ fn late_records_go_where_they_are_told() {
     );
     desk.run(&["run", "run.sql"]).fine();
     assert_eq!(desk.read("kept/epoch-000000000001.csv"), "id\n1\n2\n3\n6\n9\n");
-    let behind = desk.read("behind/epoch-000000000001.csv");
+    let behind = desk.read("behind/kept.late-epoch-000000000001.csv");
     let ids: Vec<_> = behind
         .lines()
         .skip(1)

@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fletching::connector::DeadLetter;
 use fletching::{Error, RecordPlace, Result};
 use serde_json::{Map, Value};
 
 use super::atomic::AtomicFile;
 
-/// A file of dead letters in the making, shared by the readers of one scan.
+/// The code of a record that cannot be decoded, as that of the error.
+pub(crate) const BAD_RECORD: &str = "BAD_RECORD";
+
+/// Dead letters of one scan, shared by its readers: a file in the making, or letters that somebody else
+/// is to write.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     path: PathBuf,
     file: Mutex<Option<BufWriter<AtomicFile>>>,
+    handed: Option<Mutex<Vec<DeadLetter>>>,
     shares: AtomicUsize,
 }
 
@@ -27,8 +33,27 @@ impl DeadLetters {
         Ok(Arc::new(Self {
             path,
             file: Mutex::new(Some(file)),
+            handed: None,
             shares: AtomicUsize::new(0),
         }))
+    }
+
+    /// Keeps letters for whoever [takes](Self::take) them.
+    pub(crate) fn handed() -> Arc<Self> {
+        Arc::new(Self {
+            path: PathBuf::new(),
+            file: Mutex::new(None),
+            handed: Some(Mutex::default()),
+            shares: AtomicUsize::new(0),
+        })
+    }
+
+    /// Returns the letters since it was asked last, where they are handed over.
+    pub(crate) fn take(&self) -> Vec<DeadLetter> {
+        let Some(handed) = &self.handed else {
+            return Vec::new();
+        };
+        std::mem::take(&mut handed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Makes one reader's share; when the last of them finishes, the file is published.
@@ -41,6 +66,19 @@ impl DeadLetters {
 
     /// Adds a record.
     pub(crate) fn add(&self, place: &RecordPlace, reason: &str, raw: &[u8]) -> Result<()> {
+        if let Some(handed) = &self.handed {
+            let letter = DeadLetter {
+                partition: place.origin.as_str().into(),
+                place: place.line.map(|line| line.to_string()).unwrap_or_default(),
+                code: BAD_RECORD.to_owned(),
+                column: place.column.clone(),
+                reason: reason.to_owned(),
+                key: None,
+                value: Some(raw.to_vec()),
+            };
+            handed.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+            return Ok(());
+        }
         let mut line = letter(place, reason, raw).to_string();
         line.push('\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,6 +26,8 @@ use super::sink::{FileSink, unwritable};
 pub(super) struct EpochFiles {
     sink: FileSink,
     schema: SchemaRef,
+    /// What the names of its files begin with.
+    stem: String,
     /// Whether files of another run may be replaced.
     may_replace: bool,
     /// The epoch in the making.
@@ -37,12 +39,19 @@ pub(super) struct EpochFiles {
 }
 
 impl EpochFiles {
-    /// Opens a folder; nothing is written yet.
-    pub(super) fn new(sink: FileSink, schema: &SchemaRef, may_replace: bool) -> Result<Self> {
+    /// Opens a folder; nothing is written yet. Files of a writer that has a name begin with it: others
+    /// may write here as well.
+    pub(super) fn new(
+        sink: FileSink,
+        schema: &SchemaRef,
+        name: Option<&str>,
+        may_replace: bool,
+    ) -> Result<Self> {
         sink.check(schema, sink.folder())?;
         Ok(Self {
             sink,
             schema: schema.clone(),
+            stem: name.map_or("epoch-".into(), |name| format!("{name}-epoch-")),
             may_replace,
             next: 1,
             making: None,
@@ -54,11 +63,11 @@ impl EpochFiles {
     fn published(&self, epoch: u64) -> PathBuf {
         self.sink
             .folder()
-            .join(self.sink.file_name(&format!("epoch-{epoch:012}")))
+            .join(self.sink.file_name(&format!("{}{epoch:012}", self.stem)))
     }
 
     fn hidden(&self, epoch: u64) -> PathBuf {
-        let name = self.sink.file_name(&format!("epoch-{epoch:012}"));
+        let name = self.sink.file_name(&format!("{}{epoch:012}", self.stem));
         self.sink.folder().join(format!(".{name}.prepared"))
     }
 
@@ -69,7 +78,7 @@ impl EpochFiles {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            found.extend(Found::new(path));
+            found.extend(Found::new(path, &self.stem));
         }
         Ok(found)
     }
@@ -84,10 +93,10 @@ struct Found {
 }
 
 impl Found {
-    fn new(path: PathBuf) -> Option<Self> {
+    fn new(path: PathBuf, stem: &str) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let plain = name.trim_start_matches('.');
-        let number = plain.strip_prefix("epoch-")?.split('.').next()?;
+        let number = plain.strip_prefix(stem)?.split('.').next()?;
         let epoch = number.parse().ok()?;
         let (is_hidden, is_prepared) = (name.starts_with('.'), name.ends_with(".prepared"));
         Some(Self {

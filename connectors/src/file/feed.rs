@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  waiting: c.csv, d.csv     position of a.csv   "2400 end"   never opened again
-//!  current: b.csv            position of b.csv   "512"        its first 512 rows are passed over
-//! ```
+//!  current: b.csv            position of b.csv   "512 bad 3"  its first 512 rows are passed over, and its
+//! ```                                                        first 3 records that cannot be decoded
 //!
 //! One batch is read ahead, so that the last of a file is known as its last. A file that was read and is
 //! not there at two looks in a row is forgotten, so that whoever deletes what was read keeps positions few.
@@ -18,8 +18,11 @@ use std::time::{Duration, Instant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{cast, max};
 use arrow::datatypes::{DataType, TimeUnit, TimestampMicrosecondType};
-use fletching::connector::{Chunk, Feed, FeedRequest, Polled, Position, Reader, ReadyPoint, SourceReport};
-use fletching::{Error, Result};
+use fletching::connector::{
+    BadRate, Chunk, DeadLetter, Feed, FeedRequest, OnBadRow, Polled, Position, Reader, ReadyPoint,
+    SourceReport,
+};
+use fletching::{Error, RecordPlace, Result};
 
 use super::dead_letters::{DeadLetterShare, DeadLetters};
 use super::follow::Followed;
@@ -34,10 +37,14 @@ pub(crate) struct FileFeed {
     batch_rows_max: usize,
     report: Arc<SourceReport>,
     until: ReadyPoint,
+    /// Whether chunks carry dead letters and the numbers of their rows.
+    hands_over: bool,
+    /// How many records cannot be decoded, where chunks carry them.
+    bad_rate: BadRate,
     /// Whether the snapshot, or the time, that was asked for has been passed.
     is_reached: bool,
-    /// Rows of files that were begun before.
-    begun: HashMap<String, u64>,
+    /// How far files were read that were begun before.
+    begun: HashMap<String, Place>,
     /// Files that are read, being read, or waiting.
     seen: HashSet<String>,
     waiting: VecDeque<SourceFile>,
@@ -59,6 +66,8 @@ impl FileFeed {
             batch_rows_max: request.batch_rows_max,
             report: Arc::clone(&request.report),
             until: request.until,
+            hands_over: request.hands_over,
+            bad_rate: BadRate::new(followed.policy.rate_max),
             is_reached: false,
             begun: HashMap::new(),
             seen: HashSet::new(),
@@ -75,8 +84,8 @@ impl FileFeed {
                 Place { is_end: true, .. } => {
                     feed.seen.insert(position.partition.to_string());
                 }
-                Place { rows, .. } => {
-                    feed.begun.insert(position.partition.to_string(), rows);
+                place => {
+                    feed.begun.insert(position.partition.to_string(), place);
                 }
             }
         }
@@ -132,8 +141,12 @@ impl FileFeed {
                 let Some(file) = self.waiting.front().cloned() else {
                     return Ok(None);
                 };
-                let rows = self.begun.get(&file.origin()).copied().unwrap_or(0);
-                self.current = Some(OpenFile::open(self, file, rows)?);
+                let fresh = Place {
+                    bad: Some(0),
+                    ..Place::default()
+                };
+                let place = self.begun.get(&file.origin()).copied().unwrap_or(fresh);
+                self.current = Some(OpenFile::open(self, file, place)?);
                 self.waiting.pop_front();
             }
             let Some(file) = &mut self.current else {
@@ -161,13 +174,28 @@ impl FileFeed {
                 ReadyPoint::Timestamp(time_us) => given.time_us >= time_us,
                 _ => false,
             };
-            return Ok(Some(Chunk::new(
-                given.batch,
-                Position {
-                    partition: file.origin.as_str().into(),
-                    place: given.place.text(),
+            let position = Position {
+                partition: file.origin.as_str().into(),
+                place: given.place.text(),
+            };
+            let rows = given.batch.num_rows() as u64;
+            let bad = given.letters.len() as u64;
+            self.bad_rate.add(rows + bad, bad);
+            if let (Some(counted), Some(last)) = (self.bad_rate.too_many(), given.letters.last()) {
+                return Err(too_many(&counted, last));
+            }
+            let numbers = given.place.rows - rows + 1..=given.place.rows;
+            return Ok(Some(Chunk {
+                letters: match self.followed.keeps_letters() {
+                    true => given.letters,
+                    false => Vec::new(),
                 },
-            )));
+                places: match self.hands_over {
+                    true => numbers.map(u64::cast_signed).collect(),
+                    false => Vec::new(),
+                },
+                ..Chunk::new(given.batch, position)
+            }));
         }
     }
 }
@@ -207,27 +235,51 @@ impl Feed for FileFeed {
     }
 }
 
+/// Makes the error that ends a pipeline when too many records cannot be decoded.
+fn too_many(counted: &str, last: &DeadLetter) -> Error {
+    Error::Record {
+        place: RecordPlace {
+            origin: last.partition.to_string(),
+            line: last.place.parse().ok(),
+            column: last.column.clone(),
+            ..RecordPlace::default()
+        },
+        message: format!(
+            "{counted} could not be decoded, more than bad_row.rate_max allows; one of them: {}",
+            last.reason
+        ),
+        hint: Some("check that files and columns belong together, or raise bad_row.rate_max".into()),
+    }
+}
+
 /// How far a file was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
-    rows: u64,
-    is_end: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Place {
+    pub(super) rows: u64,
+    /// Records that could not be decoded and were handed over; none where that is not counted.
+    pub(super) bad: Option<u64>,
+    pub(super) is_end: bool,
 }
 
 impl Place {
     fn text(self) -> String {
+        let bad = self.bad.map_or_else(String::new, |bad| format!(" bad {bad}"));
         let end = if self.is_end { " end" } else { "" };
-        format!("{}{end}", self.rows)
+        format!("{}{bad}{end}", self.rows)
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let (number, is_end) = match text.strip_suffix(" end") {
-            Some(number) => (number, true),
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let (numbers, is_end) = match text.strip_suffix(" end") {
+            Some(numbers) => (numbers, true),
             None => (text, false),
         };
-        match number.parse() {
-            Ok(rows) => Ok(Self { rows, is_end }),
-            Err(_) => Err(Error::External {
+        let (rows, bad) = match numbers.split_once(" bad ") {
+            Some((rows, bad)) => (rows, Some(bad.parse::<u64>())),
+            None => (numbers, None),
+        };
+        match (rows.parse::<u64>(), bad.transpose()) {
+            (Ok(rows), Ok(bad)) => Ok(Self { rows, bad, is_end }),
+            _ => Err(Error::External {
                 message: format!("'{text}' is no position in a file"),
                 source: None,
             }),
@@ -238,6 +290,8 @@ impl Place {
 /// Records of a file, with what was noticed of them.
 struct Given {
     batch: RecordBatch,
+    /// Records among them that could not be decoded.
+    letters: Vec<DeadLetter>,
     place: Place,
     time_us: i64,
     is_snapshot_over: bool,
@@ -254,10 +308,15 @@ struct OpenFile {
     /// Which columns of a batch are given, and which is its time.
     kept: Vec<usize>,
     time: Option<usize>,
-    /// Rows read so far, rows given, and rows to pass over first.
+    /// Rows read so far, up to where they were given, and rows to pass over first.
     rows: u64,
-    given: u64,
+    given: Place,
     pass: u64,
+    /// Dead letters seen so far, where they are handed over; those to pass over first, where that is known,
+    /// and those not handed over yet.
+    bad: Option<u64>,
+    pass_bad: Option<u64>,
+    letters: Vec<DeadLetter>,
     ahead: Option<Given>,
     /// Why there is nothing ahead.
     failed: Option<Error>,
@@ -265,11 +324,16 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn open(feed: &FileFeed, file: SourceFile, pass: u64) -> Result<Self> {
+    fn open(feed: &FileFeed, file: SourceFile, begun: Place) -> Result<Self> {
         let followed = &feed.followed;
         let origin = file.origin();
         let layout = followed.open_one(file.clone())?;
-        let dead_letters = layout.dead_letters()?;
+        // Those that are left out are counted on the same way.
+        let is_handed = feed.hands_over && followed.policy.on_bad != OnBadRow::Error;
+        let dead_letters = match is_handed {
+            true => Some(DeadLetters::handed()),
+            false => layout.dead_letters()?,
+        };
         let mut projection = feed.projection.clone();
         let time = followed.event_time.map(|time| {
             projection.iter().position(|at| *at == time).unwrap_or_else(|| {
@@ -290,6 +354,9 @@ impl OpenFile {
                 ..scan
             },
             share: dead_letters.as_ref().map(DeadLetters::share),
+            bad: is_handed.then_some(0),
+            pass_bad: begun.bad,
+            letters: Vec::new(),
             file,
             origin,
             layout,
@@ -297,8 +364,8 @@ impl OpenFile {
             kept,
             time,
             rows: 0,
-            given: pass,
-            pass,
+            given: begun,
+            pass: begun.rows,
             ahead: None,
             failed: None,
         })
@@ -322,7 +389,7 @@ impl OpenFile {
             // What comes before the error is whole, and given first.
             Err(error) => self.failed = Some(error),
         }
-        self.given = given.place.rows;
+        self.given = given.place;
         Ok(Some(given))
     }
 
@@ -341,9 +408,10 @@ impl OpenFile {
             };
             let rows = batch.num_rows() as u64;
             let passed = rows.min(self.pass);
+            self.take_letters(self.pass > 0);
             self.pass -= passed;
             self.rows += rows;
-            if passed == rows {
+            if passed == rows && self.letters.is_empty() {
                 continue;
             }
             let from = usize::try_from(passed).unwrap_or(0);
@@ -352,8 +420,26 @@ impl OpenFile {
         }
     }
 
+    /// Takes the dead letters of the records read last, but for those handed over before.
+    fn take_letters(&mut self, is_passing: bool) {
+        let (Some(bad), Some(kept)) = (&mut self.bad, &self.scan.dead_letters) else {
+            return;
+        };
+        for letter in kept.take() {
+            let is_known = match self.pass_bad {
+                Some(pass) => *bad < pass,
+                // A position of before letters were counted.
+                None => is_passing,
+            };
+            *bad += 1;
+            if !is_known {
+                self.letters.push(letter);
+            }
+        }
+    }
+
     /// Adds what is known of records.
-    fn told(&self, batch: &RecordBatch) -> Result<Given> {
+    fn told(&mut self, batch: &RecordBatch) -> Result<Given> {
         let marks = &self.scan.marks;
         let mut time_us = marks.time_us();
         if let Some(column) = self.time.map(|at| batch.column(at)) {
@@ -361,14 +447,17 @@ impl OpenFile {
             let latest = max(times.as_primitive::<TimestampMicrosecondType>());
             time_us = latest.unwrap_or(time_us).max(time_us);
         }
+        let is_snapshot_over = marks.is_snapshot_over();
         Ok(Given {
             batch: batch.project(&self.kept)?,
+            letters: std::mem::take(&mut self.letters),
             place: Place {
                 rows: self.rows,
+                bad: self.bad,
                 is_end: false,
             },
             time_us,
-            is_snapshot_over: marks.is_snapshot_over(),
+            is_snapshot_over,
         })
     }
 }
@@ -379,13 +468,20 @@ mod tests {
 
     #[test]
     fn places_are_told_and_read() {
-        for (text, rows, is_end) in [("0", 0, false), ("512", 512, false), ("2400 end", 2400, true)] {
-            let place = Place { rows, is_end };
+        for (text, rows, bad, is_end) in [
+            ("0", 0, None, false),
+            ("512", 512, None, false),
+            ("2400 end", 2400, None, true),
+            ("512 bad 0", 512, Some(0), false),
+            ("2400 bad 3 end", 2400, Some(3), true),
+        ] {
+            let place = Place { rows, bad, is_end };
             assert_eq!(
                 (place.text().as_str(), Place::parse(text).unwrap()),
                 (text, place)
             );
         }
         assert!(Place::parse("end").is_err() && Place::parse("12 rows").is_err());
+        assert!(Place::parse("12 bad x").is_err());
     }
 }

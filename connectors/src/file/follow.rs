@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use fletching::connector::{
-    Feed, FeedRequest, OptionSpec, Options, Reader, ReadyPoint, RelationSpec, ScanRequest, Source, SourceSize,
+    BadRowPolicy, Feed, FeedRequest, LetterPlace, LetterWriter, OnBadRow, OptionSpec, Options, Reader,
+    ReadyPoint, RelationKind, RelationSpec, ScanRequest, Source, SourceSize,
 };
 use fletching::{Error, Result};
 
@@ -18,6 +19,7 @@ use super::changes::{ChangeRules, Telling};
 use super::columns::find;
 use super::feed::FileFeed;
 use super::format::{Format, built, format_option, guess, unknown_format};
+use super::letter_file::{LetterFile, LetterOrigin, beside};
 use super::paths::{SourceFile, find_now, is_glob};
 use super::source::{FileSource, Layout};
 use super::{check_for_format, open};
@@ -31,6 +33,10 @@ pub(crate) const FOLLOW_OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "follow.interval",
         help: "how often new files are looked for",
+    },
+    OptionSpec {
+        name: "bad_row.rate_max",
+        help: "the share of bad records past which a pipeline ends",
     },
 ];
 
@@ -49,6 +55,8 @@ pub(crate) struct Followed {
     /// As the relation was declared, with the columns found where none were.
     spec: RelationSpec,
     rules: Option<ChangeRules>,
+    /// What pipelines do about bad rows.
+    pub(crate) policy: BadRowPolicy,
     pub(crate) schema: SchemaRef,
     /// The column of the records' time.
     pub(crate) event_time: Option<usize>,
@@ -62,13 +70,13 @@ pub(crate) fn is_followed(options: &Options) -> Result<bool> {
     if options.boolean("follow")?.unwrap_or(false) {
         return Ok(true);
     }
-    match options.text("follow.interval") {
+    let needless = ["follow.interval", "bad_row.rate_max"];
+    match needless.into_iter().find(|name| options.text(name).is_some()) {
         None => Ok(false),
-        Some(_) => Err(options.bad_value(
-            "follow.interval",
-            "nothing is followed",
-            Some("add follow = 'true'".into()),
-        )),
+        Some(name) => {
+            let hint = Some("add follow = 'true'".into());
+            Err(options.bad_value(name, "nothing is followed", hint))
+        }
     }
 }
 
@@ -115,12 +123,27 @@ impl FollowedSource {
                 ..spec.clone()
             },
             rules,
+            policy: policy(spec)?,
             event_time: event_time(options, &schema)?,
             schema,
             interval: interval(options)?,
             bytes,
         })))
     }
+}
+
+/// Reads what is done about bad rows.
+fn policy(spec: &RelationSpec) -> Result<BadRowPolicy> {
+    let options = &spec.options;
+    let rate_max = options.share("bad_row.rate_max")?;
+    if rate_max.is_some() && spec.kind != RelationKind::Stream {
+        let message = "it is of streams that pipelines read";
+        return Err(options.bad_value("bad_row.rate_max", message, None));
+    }
+    Ok(BadRowPolicy {
+        on_bad: super::on_bad_row(options)?,
+        rate_max: rate_max.unwrap_or(1.0),
+    })
 }
 
 /// Finds the column of the records' time.
@@ -175,12 +198,7 @@ impl Followed {
         let mut spec = self.spec.clone();
         if let Some(letters) = spec.options.text("dead_letter.path").map(str::to_owned) {
             let of = file.path.file_name().unwrap_or_default().to_string_lossy();
-            let letters = Path::new(&letters);
-            let stem = letters.file_stem().unwrap_or_default().to_string_lossy();
-            let extension = letters
-                .extension()
-                .map_or("ndjson".into(), |e| e.to_string_lossy());
-            let path = letters.with_file_name(format!("{stem}.{of}.{extension}"));
+            let path = beside(Path::new(&letters), &of);
             spec.options.set("dead_letter.path", path.to_string_lossy(), None);
         }
         open(vec![file], self.format, &spec, self.rules.as_ref()).map(|(_, layout)| layout)
@@ -188,6 +206,11 @@ impl Followed {
 
     pub(crate) fn has_changes(&self) -> bool {
         self.rules.is_some()
+    }
+
+    /// Says whether rows that cannot be decoded are kept elsewhere.
+    pub(crate) fn keeps_letters(&self) -> bool {
+        matches!(self.policy.on_bad, OnBadRow::Letter(_))
     }
 }
 
@@ -228,6 +251,18 @@ impl Source for FollowedSource {
 
     fn has_changes(&self) -> bool {
         self.0.has_changes()
+    }
+
+    fn bad_rows(&self) -> BadRowPolicy {
+        self.0.policy.clone()
+    }
+
+    fn letters(&self, further: Option<&str>) -> Result<Box<dyn LetterWriter>> {
+        let OnBadRow::Letter(LetterPlace::File(path)) = &self.0.policy.on_bad else {
+            return Err(Error::internal("a source keeps no dead letters"));
+        };
+        let path = further.map_or_else(|| path.clone(), |name| beside(path, name));
+        Ok(Box::new(LetterFile::new(&path, LetterOrigin::Files)))
     }
 
     fn feed(&self, request: &FeedRequest) -> Result<Box<dyn Feed>> {

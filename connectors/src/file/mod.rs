@@ -1,7 +1,7 @@
 //! `connector = 'file'`: files of records, read and written.
 
 mod atomic;
-mod changes;
+pub(crate) mod changes;
 mod columns;
 mod dead_letters;
 mod encode;
@@ -11,6 +11,7 @@ mod follow;
 mod format;
 #[cfg(feature = "ipc")]
 mod ipc_read;
+mod letter_file;
 mod packing;
 #[cfg(feature = "parquet")]
 mod parquet_read;
@@ -26,19 +27,21 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fletching::Result;
-use fletching::connector::{Connector, OptionSpec, Options, RelationSpec, Sink, Source};
+use fletching::connector::{
+    Connector, LetterPlace, OnBadRow, OptionSpec, Options, RelationSpec, Sink, Source,
+};
 
 use arrow::datatypes::SchemaRef;
 
-#[cfg(feature = "kafka")]
-pub(crate) use atomic::AtomicFile;
 use changes::{CHANGE_OPTIONS, ChangeRules, ChangesLayout, Telling};
 #[cfg(feature = "kafka")]
 pub(crate) use columns::{batch_of, exact_decimals, find as find_column, may_round, viewed};
 #[cfg(feature = "kafka")]
-pub(crate) use dead_letters::{DeadLetterShare, DeadLetters, letter};
+pub(crate) use dead_letters::{BAD_RECORD, DeadLetterShare, DeadLetters, letter};
 use follow::{FOLLOW_OPTIONS, FollowedSource, is_followed};
 use format::{Format, built, format_option, guess, unknown_format};
+#[cfg(feature = "kafka")]
+pub(crate) use letter_file::{LetterFile, LetterOrigin, beside};
 use paths::{SourceFile, resolve};
 use sink::{FileSink, SinkKind};
 use source::{FileSource, Layout};
@@ -107,6 +110,21 @@ const CSV_OPTIONS: &[OptionSpec] = &[];
 const JSON_OPTIONS: &[OptionSpec] = &[];
 #[cfg(not(any(feature = "csv", feature = "json")))]
 const TEXT_OPTIONS: &[OptionSpec] = &[];
+
+/// Reads what is done about rows that cannot be decoded, in the engine's words.
+#[cfg(any(feature = "csv", feature = "json"))]
+fn on_bad_row(options: &Options) -> Result<OnBadRow> {
+    Ok(match text::OnBadRow::from_options(options)? {
+        text::OnBadRow::Error => OnBadRow::Error,
+        text::OnBadRow::Skip => OnBadRow::Skip,
+        text::OnBadRow::DeadLetter(path) => OnBadRow::Letter(LetterPlace::File(path)),
+    })
+}
+
+#[cfg(not(any(feature = "csv", feature = "json")))]
+fn on_bad_row(_: &Options) -> Result<OnBadRow> {
+    Ok(OnBadRow::Error)
+}
 
 /// Lists the options of a format, or of all of them.
 fn specs(format: Option<Format>, is_sink: bool) -> Vec<OptionSpec> {

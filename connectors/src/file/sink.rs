@@ -206,6 +206,17 @@ impl Sink for FileSink {
     }
 
     fn epochs(&self, schema: &SchemaRef, _consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        self.open_epochs(schema, None)
+    }
+
+    fn side_epochs(&self, schema: &SchemaRef, consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        self.open_epochs(schema, Some(consumer))
+    }
+}
+
+impl FileSink {
+    /// Opens the folder for epochs of a writer, which has a name where there may be others.
+    fn open_epochs(&self, schema: &SchemaRef, name: Option<&str>) -> Result<Box<dyn EpochWriter>> {
         if self.parts.is_none() {
             let hint = format!("end the path with '/', as in path = '{}/'", self.path.display());
             let message = "is one file, and a stream that does not end needs a folder";
@@ -220,7 +231,13 @@ impl Sink for FileSink {
             overwrite: self.overwrite,
         };
         let may_replace = self.overwrite == Some(true);
-        Ok(Box::new(EpochFiles::new(sink, schema, may_replace)?))
+        let name = name.map(|name| name.replace(['/', '\\'], "_"));
+        Ok(Box::new(EpochFiles::new(
+            sink,
+            schema,
+            name.as_deref(),
+            may_replace,
+        )?))
     }
 }
 

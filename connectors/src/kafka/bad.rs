@@ -10,8 +10,9 @@ use fletching::connector::{BadRowPolicy, DeadLetter, LetterPlace, OnBadRow, Opti
 use fletching::{Error, RecordPlace, Result};
 
 use super::gather::Gathered;
-use super::letters::{BAD_RECORD, Letters};
+use super::letters::Letters;
 use super::start::partition_name;
+use crate::file::BAD_RECORD;
 
 /// A record that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]

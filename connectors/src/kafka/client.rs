@@ -1,26 +1,32 @@
 //! The way to a cluster: clients made from options, and errors that say what can be done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fletching::connector::Options;
 use fletching::{Error, Result};
 use parking_lot::Mutex;
-use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientConfig, Statistics};
 
-use super::properties;
+use super::{properties, security};
 use crate::spelling::{listed, nearest};
 
 /// How long a cluster may take to answer when something is opened, unless an option says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long is waited for an answer before it is looked whether the cluster refuses to give one;
+/// twice as long each further time.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A cluster and how to reach it.
 #[derive(Clone)]
@@ -90,8 +96,19 @@ impl Cluster {
 
     /// Makes an error from one of the client's, with what the client was told last.
     pub(super) fn error(&self, doing: &str, error: &KafkaError, heard: &Mutex<Heard>) -> Error {
-        let told = heard.lock().last.take();
+        let (told, refused) = {
+            let mut heard = heard.lock();
+            (heard.last.take(), heard.refused.take())
+        };
         let servers = &self.servers;
+        if let Some((told, advice)) = refused {
+            return Error::Option {
+                subject: format!("kafka {servers}"),
+                message: format!("cannot {doing}: the connection is refused: {told}"),
+                hint: Some(advice.to_owned()),
+                location: None,
+            };
+        }
         let message = match error.rdkafka_error_code() {
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
@@ -101,11 +118,8 @@ impl Cluster {
                 | RDKafkaErrorCode::Resolve,
             ) => {
                 let told = told.unwrap_or_else(|| error.to_string());
-                let seconds = self.timeout.as_secs_f64();
-                format!(
-                    "kafka {servers}: cannot {doing}: no answer within {seconds} s ({told}); \
-                     check 'bootstrap.servers', and that the broker runs"
-                )
+                let (seconds, checks) = (self.timeout.as_secs_f64(), security::checks(&told));
+                format!("kafka {servers}: cannot {doing}: no answer within {seconds} s ({told}); {checks}")
             }
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed
@@ -124,6 +138,34 @@ impl Cluster {
         }
     }
 
+    /// Asks for what is known of a topic, or of all, until there is an answer, the time is up, or the
+    /// cluster refuses the connection for good. `listen` has the client say what it has heard.
+    pub(super) fn metadata(
+        &self,
+        (client, topic): (&Client<Listener>, Option<&str>),
+        heard: &Mutex<Heard>,
+        listen: impl Fn(),
+    ) -> Result<Metadata, KafkaError> {
+        let until = Instant::now() + self.timeout;
+        let mut wait = LOOK;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let error = match client.fetch_metadata(topic, wait.min(left)) {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            listen();
+            let is_silence = matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut)
+            );
+            if !is_silence || left <= wait || heard.lock().refused.is_some() {
+                return Err(error);
+            }
+            wait *= 2;
+        }
+    }
+
     /// Finds the partitions of a topic, and says which topics there are where it does not exist.
     ///
     /// The client tries to connect again and again, with backoff, until the time is up.
@@ -134,8 +176,8 @@ impl Cluster {
         topic: &str,
     ) -> Result<Vec<i32>> {
         let failed = |error: KafkaError| self.error(&format!("find the topic {topic}"), &error, heard);
-        let found = consumer
-            .fetch_metadata(Some(topic), self.timeout)
+        let found = self
+            .metadata((consumer.client(), Some(topic)), heard, || listen(consumer))
             .map_err(failed)?;
         let found = found.topics().iter().find(|found| found.name() == topic);
         match found {
@@ -179,8 +221,8 @@ impl Cluster {
         consumer: &BaseConsumer<Listener>,
         heard: &Mutex<Heard>,
     ) -> Result<Vec<String>> {
-        let all = consumer
-            .fetch_metadata(None, self.timeout)
+        let all = self
+            .metadata((consumer.client(), None), heard, || listen(consumer))
             .map_err(|error| self.error("list the topics", &error, heard))?;
         let names = all.topics().iter().map(|topic| topic.name());
         let mut names: Vec<String> = names
@@ -192,11 +234,24 @@ impl Cluster {
     }
 }
 
+/// Has a consumer that reads nothing yet say what it has heard.
+fn listen(consumer: &BaseConsumer<Listener>) {
+    while consumer.poll(Duration::from_millis(1)).is_some() {}
+}
+
 /// What a client was told since somebody looked.
 #[derive(Default)]
 pub(super) struct Heard {
     /// The last error, in the client's words.
     pub(super) last: Option<String>,
+    /// Why the connection will not be had however often it is tried, and what can be done.
+    pub(super) refused: Option<(String, &'static str)>,
+    /// How often the cluster could not be reached since it last could, and what was said then.
+    pub(super) failures: u64,
+    pub(super) failure: Option<String>,
+    /// Of each partition that a consumer reads: the offset after what may be read, and the one at which its
+    /// end was met last.
+    pub(super) ends: BTreeMap<i32, (i64, i64)>,
     /// The first record that could not be delivered.
     pub(super) undelivered: Option<KafkaError>,
     /// Whether a consumer answers changes of its partitions itself, and the one it is to answer.
@@ -224,7 +279,33 @@ impl ClientContext for Listener {
         } else {
             reason.to_owned()
         };
-        self.0.lock().last = Some(text);
+        let code = error.rdkafka_error_code();
+        let mut heard = self.0.lock();
+        if let Some(advice) = security::advice(code, &text) {
+            heard.refused = Some((text.clone(), advice));
+        }
+        if let Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) = code {
+            heard.failures += 1;
+            heard.failure = Some(text.clone());
+        }
+        // That no broker is left tells less than why there is none.
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) || heard.last.is_none() {
+            heard.last = Some(text);
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut heard = self.0.lock();
+        let mut brokers = statistics.brokers.values();
+        if brokers.any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+            heard.failures = 0;
+            heard.failure = None;
+        }
+        let partitions = statistics.topics.into_values().flat_map(|topic| topic.partitions);
+        let known = partitions.filter(|(id, partition)| *id >= 0 && partition.ls_offset >= 0);
+        heard.ends = known
+            .map(|(id, partition)| (id, (partition.ls_offset, partition.eof_offset)))
+            .collect();
     }
 }
 

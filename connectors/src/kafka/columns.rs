@@ -8,6 +8,7 @@ use fletching::connector::{CHANGE_COLUMN, RelationKind, RelationSpec};
 use fletching::{Error, connector::Options};
 
 use super::options::names;
+use crate::file::changes::ChangeRules;
 use crate::message::{KeyFormat, MessageFormat};
 use crate::spelling::{listed, nearest, type_name};
 
@@ -98,6 +99,9 @@ impl Columns {
     /// there, or a metadata column has a type that does not hold it.
     pub(super) fn find(spec: &RelationSpec, value_format: Arc<dyn MessageFormat>) -> Result<Self> {
         let options = &spec.options;
+        if value_format.tells_operations() {
+            check_changelog(spec)?;
+        }
         let schema = schema(spec, value_format.as_ref())?;
         let named = names(options, "key");
         let has_changes = spec.kind == RelationKind::Table && !spec.primary_key.is_empty();
@@ -169,7 +173,9 @@ impl Columns {
         let mut fields: Vec<Arc<Field>> = Vec::with_capacity(projection.len() + 1);
         for at in projection {
             let field = &self.schema.fields()[*at];
-            fields.push(if self.has_changes && !self.key_columns.contains(at) {
+            // Not even the key is there where all rows are taken away.
+            let is_certain = self.key_columns.contains(at) && !self.value_format.tells_operations();
+            fields.push(if self.has_changes && !is_certain {
                 Arc::new(field.as_ref().clone().with_nullable(true))
             } else {
                 Arc::clone(field)
@@ -180,6 +186,17 @@ impl Columns {
         }
         Arc::new(Schema::new(fields))
     }
+}
+
+/// Checks that records which are changes have a table to change.
+fn check_changelog(spec: &RelationSpec) -> Result<()> {
+    ChangeRules::from_spec(spec)?;
+    if spec.primary_key.is_empty() {
+        let hint = "say CREATE TABLE … (…, PRIMARY KEY (…))".to_owned();
+        let message = "a changelog is kept by the key of its rows, and there is no PRIMARY KEY";
+        return Err(spec.options.bad_value("format", message, Some(hint)));
+    }
+    Ok(())
 }
 
 /// Finds the columns: those declared, or else those of the format's own schema, of the key, and

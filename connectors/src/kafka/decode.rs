@@ -8,7 +8,7 @@ use arrow::array::{
     TimestampMillisecondArray, UInt32Array, new_null_array,
 };
 use arrow::compute::kernels::zip::zip;
-use arrow::compute::{cast, filter_record_batch, take};
+use arrow::compute::{and, cast, filter_record_batch, take};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use fletching::connector::Change;
@@ -18,6 +18,7 @@ use super::bad::{BadRecord, Desk};
 use super::columns::{Columns, Meta, Origin};
 use super::gather::{Gathered, Kept};
 use crate::file::batch_of;
+use crate::file::changes::Operation;
 use crate::message::{BadMessage, MessageDecoder};
 
 /// Decodes records into some columns of a source.
@@ -54,7 +55,8 @@ impl Decoding {
             .map(|field| field.as_ref().clone().with_nullable(true))
             .collect();
         // A record of which no field is asked for must still be one.
-        let values = match columns.value_fields.is_empty() {
+        // Of changes what they do is asked for in any case.
+        let values = match columns.value_fields.is_empty() && !columns.value_format.tells_operations() {
             true => None,
             false => Some(columns.value_format.decoder(&columns.value_fields, &wanted)?),
         };
@@ -95,7 +97,8 @@ impl Decoding {
         let values = self.decode_values(gathered, &mut bad)?;
         let keys = self.decode_keys(gathered, &mut bad)?;
         let rows = gathered.rows();
-        let deletes = self.columns.has_changes.then(|| deletes(gathered));
+        let operations = self.columns.has_changes.then(|| self.operations(gathered));
+        let tombstones = self.columns.has_changes.then(|| tombstones(gathered));
         let mut output = Vec::with_capacity(self.projection.len() + 1);
         for column in &self.projection {
             let array = match self.columns.origins[*column] {
@@ -106,8 +109,8 @@ impl Decoding {
                         new_null_array(self.columns.schema.field(*column).data_type(), rows)
                     });
                     let key = self.columns.key_columns.iter().position(|key| key == column);
-                    match (&deletes, key.and_then(|key| keys.get(key))) {
-                        (Some(deletes), Some(key)) => zip(deletes, key, &value).map_err(broken)?,
+                    match (&tombstones, key.and_then(|key| keys.get(key))) {
+                        (Some(tombstones), Some(key)) => zip(tombstones, key, &value).map_err(broken)?,
                         _ => value,
                     }
                 }
@@ -124,11 +127,12 @@ impl Decoding {
             };
             output.push(array);
         }
-        self.find_nulls(&output, deletes.as_ref(), gathered, &mut bad);
-        if let Some(deletes) = &deletes {
-            output.push(Arc::new(changes(deletes)));
+        self.find_nulls(&output, operations.as_deref(), gathered, &mut bad);
+        if let Some(operations) = &operations {
+            output.push(Arc::new(changes(operations)));
         }
-        match desk.settle(bad, gathered)? {
+        let stays = desk.settle(bad, gathered)?;
+        match without_skipped(stays, operations.as_deref())? {
             None => batch_of(&self.schema, output, rows),
             Some(stays) => {
                 let batch = batch_of(&self.nullable, output, rows)?;
@@ -162,11 +166,22 @@ impl Decoding {
         placed(columns, &gathered.key_rows, gathered.rows())
     }
 
+    /// Says what each record does: one without a value deletes.
+    fn operations(&mut self, gathered: &Gathered) -> Vec<Operation> {
+        let mut operations = vec![Operation::Does(Change::Delete); gathered.rows()];
+        let told = self.values.as_mut().and_then(|values| values.operations());
+        for (at, row) in gathered.value_rows.iter().enumerate() {
+            let told = told.as_ref().and_then(|told| told.get(at).copied());
+            operations[*row] = told.unwrap_or(Operation::Does(Change::Upsert));
+        }
+        operations
+    }
+
     /// Finds rows that are NULL where that is not allowed.
     fn find_nulls(
         &self,
         output: &[ArrayRef],
-        deletes: Option<&BooleanArray>,
+        operations: Option<&[Operation]>,
         gathered: &Gathered,
         bad: &mut Vec<BadRecord>,
     ) {
@@ -179,14 +194,20 @@ impl Decoding {
             let nulls = array.logical_nulls();
             for row in 0..gathered.rows() {
                 let is_null = nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-                let is_delete = deletes.is_some_and(|deletes| deletes.value(row));
-                if !is_null || (is_delete && !is_key) || bad.iter().any(|bad| bad.row == row) {
+                let change = operations.map_or(Some(Change::Upsert), |of| of[row].change());
+                let is_needed = match change {
+                    Some(Change::Upsert) => true,
+                    Some(Change::Delete) => is_key,
+                    _ => false,
+                };
+                if !is_null || !is_needed || bad.iter().any(|bad| bad.row == row) {
                     continue;
                 }
-                let reason = match (is_delete, gathered.value(row).is_none()) {
-                    (true, _) => "has neither a value nor a key that says which row it deletes",
+                let reason = match (change == Some(Change::Delete), gathered.value(row).is_none()) {
+                    (true, true) => "has neither a value nor a key that says which row it deletes",
+                    (true, false) => "found NULL in a column of the PRIMARY KEY",
                     (false, true) => "has no value, but the column is declared NOT NULL",
-                    _ => "found NULL, but the column is NOT NULL",
+                    (false, false) => "found NULL, but the column is NOT NULL",
                 };
                 bad.push(BadRecord {
                     row,
@@ -226,24 +247,32 @@ fn placed(columns: Vec<ArrayRef>, of: &[usize], rows: usize) -> Result<Vec<Array
 }
 
 /// Says which records have no value.
-fn deletes(gathered: &Gathered) -> BooleanArray {
-    let mut deletes = vec![true; gathered.rows()];
+fn tombstones(gathered: &Gathered) -> BooleanArray {
+    let mut tombstones = vec![true; gathered.rows()];
     for row in &gathered.value_rows {
-        deletes[*row] = false;
+        tombstones[*row] = false;
     }
-    BooleanArray::from(deletes)
+    BooleanArray::from(tombstones)
 }
 
-fn changes(deletes: &BooleanArray) -> Int8Array {
-    deletes
-        .values()
-        .iter()
-        .map(|is_delete| match is_delete {
-            true => Change::Delete as i8,
-            false => Change::Upsert as i8,
-        })
-        .collect::<Vec<_>>()
-        .into()
+/// Leaves out also the records that do nothing to the table.
+fn without_skipped(
+    stays: Option<BooleanArray>,
+    operations: Option<&[Operation]>,
+) -> Result<Option<BooleanArray>> {
+    let Some(operations) = operations.filter(|of| of.contains(&Operation::Skips)) else {
+        return Ok(stays);
+    };
+    let does: BooleanArray = operations.iter().map(|of| Some(of.change().is_some())).collect();
+    match stays {
+        None => Ok(Some(does)),
+        Some(stays) => and(&stays, &does).map(Some).map_err(broken),
+    }
+}
+
+fn changes(operations: &[Operation]) -> Int8Array {
+    let changes = operations.iter().map(|operation| operation.change());
+    Int8Array::from_iter_values(changes.map(|change| change.map_or(0, |change| change as i8)))
 }
 
 /// Makes a metadata column.

@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use arrow::array::RecordBatch;
-use fletching::connector::{DeadLetter, EpochWriter, LetterPlace, Position, SinkSummary};
+use fletching::connector::{Branch, DeadLetter, EpochWriter, LetterPlace, Position, SinkSummary};
 use fletching::{Error, Result};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -63,6 +63,14 @@ impl EpochWriter for SteadyEpochs {
     fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
         self.0.send_letters(letters)
     }
+
+    fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
+        self.0.take_branch(branch)
+    }
+
+    fn write_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
+        self.0.send_branch(branch, batch)
+    }
 }
 
 /// Writes epochs exactly once.
@@ -70,6 +78,9 @@ pub(super) struct TransactionEpochs {
     outlet: Outlet,
     /// Speaks for the group that the offsets are of.
     group: BaseConsumer<Listener>,
+    /// Speaks for the group that earlier versions named after the pipeline alone, where what was shown last
+    /// is known there and not in the present one.
+    former: Option<BaseConsumer<Listener>>,
     is_open: bool,
     /// Partitions that the cluster was seen to have: they stay, so each is asked for once, not each epoch.
     seen: RefCell<BTreeSet<(String, i32)>>,
@@ -79,16 +90,24 @@ pub(super) struct TransactionEpochs {
 
 impl TransactionEpochs {
     /// Registers the writer; an older one of its name is fenced.
-    pub(super) fn open(outlet: Outlet, consumer: &str) -> Result<Self> {
-        let (group, _) = pull::consumer(&outlet.cluster, consumer)?;
+    pub(super) fn open(outlet: Outlet, group: &str, former: &str) -> Result<Self> {
+        let (group, _) = pull::consumer(&outlet.cluster, group)?;
         transaction::init(&outlet)?;
-        Ok(Self {
+        let mut epochs = Self {
             outlet,
             group,
+            former: None,
             is_open: false,
             seen: RefCell::default(),
             prepared: None,
-        })
+        };
+        if epochs.published()?.is_none() {
+            epochs.former = Some(pull::consumer(&epochs.outlet.cluster, former)?.0);
+            if epochs.published()?.is_none() {
+                epochs.former = None;
+            }
+        }
+        Ok(epochs)
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -153,7 +172,8 @@ impl TransactionEpochs {
     }
 
     fn committed(&self, list: TopicPartitionList) -> Result<TopicPartitionList> {
-        let found = self.group.committed_offsets(list, self.outlet.cluster.timeout);
+        let group = self.former.as_ref().unwrap_or(&self.group);
+        let found = group.committed_offsets(list, self.outlet.cluster.timeout);
         found.map_err(|error| self.outlet.failed("find the last epoch of", &error))
     }
 
@@ -203,6 +223,11 @@ impl TransactionEpochs {
 }
 
 impl EpochWriter for TransactionEpochs {
+    fn epoch(&mut self) -> Result<Option<u64>> {
+        let shown = self.published()?;
+        Ok(Some(shown.map_or(0, |(epoch, _)| epoch)))
+    }
+
     fn positions(&mut self) -> Result<Option<Vec<Position>>> {
         let Some((_, note)) = self.published()? else {
             // Nothing was ever shown: what a checkpoint says of a first epoch came to nothing.
@@ -252,6 +277,7 @@ impl EpochWriter for TransactionEpochs {
             if !is_shown {
                 transaction::commit(&self.outlet)?;
                 self.is_open = false;
+                self.former = None;
                 self.prepared = Some((epoch, true));
             }
             return Ok(self.outlet.summary());
@@ -276,6 +302,15 @@ impl EpochWriter for TransactionEpochs {
     fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
         self.begin()?;
         self.outlet.send_letters(letters)
+    }
+
+    fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
+        self.outlet.take_branch(branch)
+    }
+
+    fn write_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
+        self.begin()?;
+        self.outlet.send_branch(branch, batch)
     }
 }
 

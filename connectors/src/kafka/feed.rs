@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fletching::connector::{Chunk, Feed, Polled, Position, SourceReport};
+use fletching::connector::{Chunk, Feed, Lag, Polled, Position, SourceReport};
 use fletching::{Error, Result};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -19,6 +19,9 @@ use super::start::{offset_of, partition_name};
 
 /// How often a feed looks for partitions that were added.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// How often it is said whether the cluster is away.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// How long one topic of several is waited for before the next is looked at.
 const TURN: Duration = Duration::from_millis(5);
@@ -35,6 +38,8 @@ pub(super) struct TopicFeed {
     pub(super) report: Arc<SourceReport>,
     pub(super) batch_rows_max: usize,
     pub(super) looked_at: Instant,
+    /// When it was said last whether the cluster is away.
+    pub(super) told_at: Instant,
     /// Whether partitions come from a group, which finds added ones by itself.
     pub(super) is_shared: bool,
     /// Whether chunks carry dead letters and the offsets of their rows.
@@ -88,8 +93,34 @@ impl TopicFeed {
     }
 }
 
+impl TopicFeed {
+    /// Says whether the cluster is away, twice a second at most.
+    fn tell_retry(&mut self) {
+        if self.told_at.elapsed() < TELL_EVERY {
+            return;
+        }
+        self.told_at = Instant::now();
+        let retry = self.pullers.iter().find_map(Puller::retry);
+        self.report.set_retry(retry);
+    }
+}
+
 impl Feed for TopicFeed {
+    fn lag(&self) -> Vec<Lag> {
+        let decoded = |lag: &mut Lag| {
+            let ready = self
+                .ready
+                .iter()
+                .filter(|gathered| lag.partition == partition_name(&gathered.topic, gathered.partition));
+            lag.records += ready.map(|gathered| gathered.rows() as u64).sum::<u64>();
+        };
+        let mut lags: Vec<Lag> = self.pullers.iter().flat_map(Puller::lag).collect();
+        lags.iter_mut().for_each(decoded);
+        lags
+    }
+
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.tell_retry();
         let until = Instant::now() + wait;
         if self.ready.is_empty() {
             self.look_for_partitions()?;

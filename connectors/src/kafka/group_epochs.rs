@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::RecordBatch;
-use fletching::connector::{EpochWriter, Position, SinkSummary};
+use fletching::connector::{Branch, DeadLetter, EpochWriter, LetterPlace, Position, SinkSummary};
 use fletching::{Error, Result};
 use rdkafka::Offset;
 use rdkafka::error::KafkaError;
@@ -143,6 +143,24 @@ impl EpochWriter for SharedEpochs {
             self.is_open = false;
         }
         Ok(self.outlet.summary())
+    }
+
+    fn takes_letters(&mut self, place: &LetterPlace) -> Result<bool> {
+        self.outlet.takes_letters(place)
+    }
+
+    fn write_letters(&mut self, letters: &[DeadLetter]) -> Result<()> {
+        let written = self.begin().and_then(|()| self.outlet.send_letters(letters));
+        written.map_err(|error| self.told(error))
+    }
+
+    fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
+        self.outlet.take_branch(branch)
+    }
+
+    fn write_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
+        let written = self.begin().and_then(|()| self.outlet.send_branch(branch, batch));
+        written.map_err(|error| self.told(error))
     }
 
     fn take_back(&mut self, error: &Error) -> Result<bool> {

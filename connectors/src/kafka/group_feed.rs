@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use fletching::connector::{Feed, Membership, Polled, Position, ReadyPoint};
+use fletching::connector::{Feed, Lag, Membership, Polled, Position, ReadyPoint};
 use fletching::{Error, Result};
 use parking_lot::Mutex;
 use rdkafka::Offset;
@@ -185,6 +185,10 @@ fn may_pass(error: &Error) -> bool {
 }
 
 impl Feed for SharedFeed {
+    fn lag(&self) -> Vec<Lag> {
+        self.feed.lag()
+    }
+
     fn poll(&mut self, wait: Duration) -> Result<Polled> {
         if let Some(polled) = self.answer()? {
             return Ok(polled);

@@ -14,10 +14,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use super::client::{Cluster, Heard, Listener};
 use super::gather::Gathered;
 use super::start::offset_of;
-use crate::file::{DeadLetterShare, DeadLetters, letter};
-
-/// The code of a record that cannot be decoded, as that of the error.
-pub(super) const BAD_RECORD: &str = "BAD_RECORD";
+use crate::file::{BAD_RECORD, DeadLetterShare, DeadLetters, letter};
 
 /// A place for dead letters.
 pub(super) enum Letters {

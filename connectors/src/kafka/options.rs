@@ -16,7 +16,7 @@ const SHARED: &[OptionSpec] = specs! {
     "connector": "kafka",
     "bootstrap.servers": "brokers, as in 'host:port,host:port'",
     "topic": "the topic",
-    "format": "of values: json, csv, raw, avro or protobuf",
+    "format": "of values: json, csv, raw, avro or protobuf; of tables also debezium-json",
     "key": "the columns that the message key holds, as in 'user_id' or 'a, b'",
     "key.format": "of keys: text, raw or json",
     "timeout": "how long the cluster may take to answer, as in '30s'",
@@ -29,6 +29,8 @@ const SHARED: &[OptionSpec] = specs! {
     "schema.registry": "of avro and protobuf: the registry's address",
     "schema.registry.user": "who asks the registry",
     "schema.registry.password": "the password for it",
+    "schema.registry.ssl.ca.pem": "certificates of the authority that has signed the registry's",
+    "schema.registry.ssl.ca.location": "the file with them",
     "schema.subject": "the schema's subject in the registry; else TOPIC-value",
     "schema.message": "of protobuf: the message's name",
 };

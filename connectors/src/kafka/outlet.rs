@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int8Type, Int32Type, TimeUnit, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use fletching::connector::{Change, DeadLetter, LetterPlace, SinkSummary};
+use fletching::connector::{Branch, Change, DeadLetter, LetterPlace, SinkSummary};
 use fletching::{Error, Result};
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -27,11 +27,13 @@ const APPEARANCE: Duration = Duration::from_secs(5);
 /// A producer and how rows become its records.
 pub(super) struct Outlet {
     pub(super) cluster: Cluster,
-    pub(super) producer: BaseProducer<Listener>,
+    pub(super) producer: Arc<BaseProducer<Listener>>,
     pub(super) heard: Arc<Mutex<Heard>>,
     pub(super) topic: String,
     /// The topic of dead letters that are written with the rows.
     letter_topic: Option<String>,
+    /// Other topics that are written with the rows.
+    branches: Vec<Outlet>,
     places: Places,
     key_encoder: Option<Box<dyn MessageEncoder>>,
     value_encoder: Box<dyn MessageEncoder>,
@@ -41,7 +43,14 @@ pub(super) struct Outlet {
     bytes: u64,
 }
 
-type Encoders = (Places, Option<Box<dyn MessageEncoder>>, Box<dyn MessageEncoder>);
+pub(super) type Encoders = (Places, Option<Box<dyn MessageEncoder>>, Box<dyn MessageEncoder>);
+
+/// What a sink of a topic hands to the writer of another: see [`Branch`].
+pub(super) struct BranchParts {
+    pub(super) servers: String,
+    pub(super) topic: String,
+    pub(super) encoders: Mutex<Option<Encoders>>,
+}
 
 impl Outlet {
     /// Makes the producer and sees that the topic is there.
@@ -52,10 +61,29 @@ impl Outlet {
         (places, key_encoder, value_encoder): Encoders,
     ) -> Result<Self> {
         let (producer, heard) = cluster.client(told)?;
+        Self::with(
+            (cluster, Arc::new(producer), heard),
+            topic,
+            (places, key_encoder, value_encoder),
+        )
+    }
+
+    /// Makes another that sends by the same producer to a topic of the same cluster.
+    fn beside(&self, topic: &str, encoders: Encoders) -> Result<Self> {
+        let producer = (&self.cluster, Arc::clone(&self.producer), Arc::clone(&self.heard));
+        Self::with(producer, topic, encoders)
+    }
+
+    fn with(
+        (cluster, producer, heard): (&Cluster, Arc<BaseProducer<Listener>>, Arc<Mutex<Heard>>),
+        topic: &str,
+        (places, key_encoder, value_encoder): Encoders,
+    ) -> Result<Self> {
         let outlet = Self {
             cluster: cluster.clone(),
             producer,
             heard,
+            branches: Vec::new(),
             topic: topic.to_owned(),
             letter_topic: None,
             places,
@@ -74,10 +102,12 @@ impl Outlet {
     fn find_topic(&self, topic: &str) -> Result<()> {
         let began = Instant::now();
         loop {
+            let listen = || {
+                self.producer.poll(Duration::from_millis(1));
+            };
             let found = self
-                .producer
-                .client()
-                .fetch_metadata(Some(topic), self.cluster.timeout)
+                .cluster
+                .metadata((self.producer.client(), Some(topic)), &self.heard, listen)
                 .map_err(|error| self.failed("find", &error))?;
             if found
                 .topics()
@@ -160,6 +190,30 @@ impl Outlet {
         }
     }
 
+    /// Takes another topic to be written by the same producer, where it is of the same cluster.
+    pub(super) fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
+        let Some(parts) = branch.downcast_ref::<BranchParts>() else {
+            return Ok(None);
+        };
+        if parts.servers != self.cluster.servers {
+            return Ok(None);
+        }
+        let Some(encoders) = parts.encoders.lock().take() else {
+            return Err(Error::internal("a topic is written beside two others"));
+        };
+        let beside = self.beside(&parts.topic, encoders)?;
+        self.branches.push(beside);
+        Ok(Some(self.branches.len() - 1))
+    }
+
+    /// Hands a batch for another topic to the producer.
+    pub(super) fn send_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
+        match self.branches.get_mut(branch) {
+            Some(branch) => branch.send(batch),
+            None => Err(Error::internal("a batch for a topic that nobody named")),
+        }
+    }
+
     /// Hands dead letters to the producer.
     pub(super) fn send_letters(&self, letters: &[DeadLetter]) -> Result<()> {
         let Some(topic) = &self.letter_topic else {
@@ -174,7 +228,9 @@ impl Outlet {
 
     /// Fails where a record could not be delivered.
     fn check_delivery(&self) -> Result<()> {
-        match self.heard.lock().undelivered.clone() {
+        // The lock is let go first: saying what failed takes it, too.
+        let undelivered = self.heard.lock().undelivered.clone();
+        match undelivered {
             Some(error) => Err(self.failed("write to", &error)),
             None => Ok(()),
         }

@@ -1,11 +1,13 @@
 //! Client properties under `'kafka.…'`: an allow-list, and reasons for what is not on it.
 //!
-//! SQL text may come from people who must not run code or read files on the machine, so a property
-//! that does either is refused, whatever its value.
+//! SQL text may come from people who must not run code on the machine, so a property that does is
+//! refused, whatever its value. Certificates and keys may be named as files; the connector says
+//! whether files may be read at all.
 
 use fletching::Result;
 use fletching::connector::Options;
 
+use super::security;
 use crate::spelling::nearest;
 
 /// What the name of an option for the client begins with.
@@ -107,21 +109,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "use another mechanism, as SCRAM",
     ),
     (
-        "ssl.ca.location",
-        "it would read a file of this machine",
-        "give the certificate itself as 'kafka.ssl.ca.pem'",
-    ),
-    (
-        "ssl.certificate.location",
-        "it would read a file of this machine",
-        "give the certificate itself as 'kafka.ssl.certificate.pem'",
-    ),
-    (
-        "ssl.key.location",
-        "it would read a file of this machine",
-        "give the key itself as 'kafka.ssl.key.pem'",
-    ),
-    (
         "ssl.keystore.*",
         "it would read a file of this machine",
         "give 'kafka.ssl.certificate.pem' and 'kafka.ssl.key.pem'",
@@ -190,6 +177,10 @@ pub(super) fn read(options: &Options) -> Result<Vec<(String, String)>> {
         let Some(name) = option.strip_prefix(PREFIX) else {
             continue;
         };
+        if security::is_file(name) {
+            properties.push(security::read_file(options, name, value)?);
+            continue;
+        }
         if ALLOWED.contains(&name) {
             properties.push((name.to_owned(), value.to_owned()));
             continue;
@@ -207,6 +198,7 @@ pub(super) fn read(options: &Options) -> Result<Vec<(String, String)>> {
         let message = "is not one of the client properties that may be set";
         return Err(options.bad_value(option, message, Some(hint)));
     }
+    security::settle(options, &mut properties)?;
     Ok(properties)
 }
 
@@ -227,7 +219,6 @@ mod tests {
             ("kafka.plugin.library.paths", "load code"),
             ("kafka.ssl.engine.location", "load code"),
             ("kafka.sasl.kerberos.kinit.cmd", "run a command"),
-            ("kafka.ssl.ca.location", "read a file"),
             ("kafka.ssl.keystore.location", "read a file"),
             ("kafka.enable.auto.commit", "commits"),
         ] {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fletching::Result;
+use fletching::connector::{Lag, Retry};
 use parking_lot::Mutex;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,7 +18,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::{Cluster, Heard, Listener};
 use super::gather::{Gathered, Kept};
-use super::start::Part;
+use super::start::{Part, partition_name};
 
 /// How many bytes of records are gathered at once, whatever their number.
 const BYTES_MAX: usize = 16 << 20;
@@ -64,6 +65,8 @@ pub(super) fn consumer(
         ("auto.offset.reset", "error"),
         ("isolation.level", "read_committed"),
         ("fetch.wait.max.ms", "50"),
+        // Tells how far the ends of partitions are, without asking for it.
+        ("statistics.interval.ms", "1000"),
     ])
 }
 
@@ -177,7 +180,7 @@ impl Puller {
                 }
                 Some(Err(problem)) => problem,
             };
-            if is_final(&problem) {
+            if is_final(&problem) || self.heard.lock().refused.is_some() {
                 return Err(self.failed(&problem));
             }
             // The client tries again by itself, with backoff; what it says meanwhile is kept.
@@ -197,6 +200,31 @@ impl Puller {
         let full = self.lanes.iter_mut().filter(|(_, lane)| lane.gathered.rows() > 0);
         full.map(|(partition, lane)| std::mem::replace(&mut lane.gathered, Gathered::new(topic, *partition)))
             .collect()
+    }
+
+    /// Returns how many records are left in each partition, as was told last.
+    pub(super) fn lag(&self) -> Vec<Lag> {
+        let heard = self.heard.lock();
+        let lag = |(partition, lane): (&i32, &Lane)| {
+            let (end, met) = heard.ends.get(partition)?;
+            // What lies between the last record and an end that was met are the marks of transactions.
+            let left = end.saturating_sub(lane.next.max(*met));
+            Some(Lag {
+                partition: partition_name(&self.topic, *partition),
+                records: u64::try_from(left).unwrap_or(0),
+            })
+        };
+        self.lanes.iter().filter_map(lag).collect()
+    }
+
+    /// Returns what the client tries again and again, where the cluster cannot be reached.
+    pub(super) fn retry(&self) -> Option<Retry> {
+        let heard = self.heard.lock();
+        let failure = heard.failure.as_ref()?;
+        Some(Retry {
+            attempts: heard.failures,
+            reason: format!("broker away: {failure}"),
+        })
     }
 
     /// Says whether everything has come that was there when reading began.
@@ -248,10 +276,6 @@ fn is_final(error: &KafkaError) -> bool {
                 | Code::UnknownPartition
                 | Code::OffsetOutOfRange
                 | Code::AutoOffsetReset
-                | Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::UnsupportedSASLMechanism
-                | Code::SSL
                 | Code::InvalidMessage
         )
     )

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use fletching::Result;
-use fletching::connector::{CHANGE_COLUMN, EpochWriter, Membership, Options, RelationSpec, Sink, SinkWriter};
+use fletching::connector::{
+    Branch, CHANGE_COLUMN, EpochWriter, Membership, Options, RelationSpec, Sink, SinkWriter,
+};
+use parking_lot::Mutex;
 
 use super::client::Cluster;
 use super::columns::place;
@@ -12,7 +15,7 @@ use super::epochs::{SteadyEpochs, TransactionEpochs};
 use super::group::Member;
 use super::group_epochs::SharedEpochs;
 use super::options::names;
-use super::outlet::Outlet;
+use super::outlet::{BranchParts, Encoders, Outlet};
 use super::writer::{SteadyWriter, TransactionWriter};
 use crate::message::{KeyFormat, MessageFormat, value_format};
 use crate::spelling::type_name;
@@ -141,6 +144,12 @@ impl TopicSink {
 
     /// Opens the way out for batches of these columns; `more` is what the producer is told besides.
     fn outlet(&self, schema: &SchemaRef, more: &[(&str, &str)]) -> Result<Outlet> {
+        let told: Vec<(&str, &str)> = self.producer.iter().chain(more).copied().collect();
+        Outlet::open(&self.cluster, &self.topic, &told, self.encoders(schema)?)
+    }
+
+    /// Makes what turns batches of these columns into records.
+    fn encoders(&self, schema: &SchemaRef) -> Result<Encoders> {
         let places = self.places(schema)?;
         let part = |columns: &[usize]| -> SchemaRef {
             let fields = columns.iter().map(|at| {
@@ -154,8 +163,7 @@ impl TopicSink {
             true => None,
             false => Some(places.key_format.messages().encoder(&part(&places.key))?),
         };
-        let told: Vec<(&str, &str)> = self.producer.iter().chain(more).copied().collect();
-        Outlet::open(&self.cluster, &self.topic, &told, (places, keys, values))
+        Ok((places, keys, values))
     }
 }
 
@@ -201,7 +209,20 @@ impl Sink for TopicSink {
         // A pipeline of the same name that fills another topic is another one.
         let name = format!("fletching-{consumer}-{}", self.topic);
         let outlet = self.outlet(schema, &[("transactional.id", &name)])?;
-        Ok(Box::new(TransactionEpochs::open(outlet, consumer)?))
+        let group = self.reader_name(consumer);
+        Ok(Box::new(TransactionEpochs::open(outlet, &group, consumer)?))
+    }
+
+    fn reader_name(&self, pipeline: &str) -> String {
+        format!("{pipeline}-{}", self.topic)
+    }
+
+    fn branch(&self, schema: &SchemaRef) -> Result<Option<Branch>> {
+        Ok(Some(Arc::new(BranchParts {
+            servers: self.cluster.servers.clone(),
+            topic: self.topic.clone(),
+            encoders: Mutex::new(Some(self.encoders(schema)?)),
+        })))
     }
 
     fn shared_epochs(

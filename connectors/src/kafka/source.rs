@@ -18,12 +18,11 @@ use super::decode::Decoding;
 use super::feed::TopicFeed;
 use super::gather::Kept;
 use super::group_feed::SharedFeed;
-use super::letter_file::LetterFile;
 use super::letters::{LetterTopic, Letters};
 use super::pull::{Puller, consumer};
 use super::scan::{Share, TopicReader, deal};
 use super::start::{Finder, Start, offset_of};
-use crate::file::DeadLetters;
+use crate::file::{DeadLetters, LetterFile, LetterOrigin, beside};
 use crate::message::value_format;
 use crate::spelling::listed;
 
@@ -164,6 +163,7 @@ impl TopicSource {
             report: Arc::clone(&request.report),
             batch_rows_max: request.batch_rows_max.max(1),
             looked_at: Instant::now(),
+            told_at: Instant::now(),
             is_shared: true,
             hands_over: request.hands_over,
         };
@@ -276,6 +276,7 @@ impl Source for TopicSource {
             report: Arc::clone(&request.report),
             batch_rows_max: request.batch_rows_max.max(1),
             looked_at: Instant::now(),
+            told_at: Instant::now(),
             is_shared: false,
         }))
     }
@@ -284,9 +285,12 @@ impl Source for TopicSource {
         self.bad.policy(&self.cluster.servers)
     }
 
-    fn letters(&self) -> Result<Box<dyn LetterWriter>> {
+    fn letters(&self, further: Option<&str>) -> Result<Box<dyn LetterWriter>> {
         match &self.bad.on_bad {
-            OnBad::File(path) => Ok(Box::new(LetterFile::new(path))),
+            OnBad::File(path) => {
+                let path = further.map_or_else(|| path.clone(), |name| beside(path, name));
+                Ok(Box::new(LetterFile::new(&path, LetterOrigin::Topic)))
+            }
             OnBad::Topic(topic) => Ok(Box::new(LetterTopic::open(&self.cluster, topic)?)),
             OnBad::Error | OnBad::Skip => Err(Error::internal("a source keeps no dead letters")),
         }

@@ -18,6 +18,7 @@ use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaSt
 use fletching::connector::Options;
 use fletching::{Error, Result};
 
+use super::avro_references::inlined;
 use super::avro_write::AvroEncoder;
 use super::fit::{NO_FIELD, fit, places};
 use super::registry::{NO_HEAD, split};
@@ -44,12 +45,12 @@ impl AvroMessages {
 
 impl MessageFormat for AvroMessages {
     fn columns(&self) -> Result<Option<Fields>> {
-        let columns = Schema::new(columns_of(&self.origin.reader("avro")?)?);
+        let columns = Schema::new(columns_of(&self.origin.avro_reader()?)?);
         Ok(Some(viewed(&columns).fields().clone()))
     }
 
     fn decoder(&self, fields: &Fields, wanted: &[usize]) -> Result<Box<dyn MessageDecoder>> {
-        let reader = self.origin.reader("avro")?;
+        let reader = self.origin.avro_reader()?;
         let fields = super::picked(fields, wanted);
         let places = places(("avro", NO_FIELD), &columns_of(&reader)?, &fields)?;
         Ok(Box::new(AvroDecoder {
@@ -58,6 +59,8 @@ impl MessageFormat for AvroMessages {
             reader,
             fields,
             places,
+            open: None,
+            headed: Payloads::default(),
         }))
     }
 
@@ -126,19 +129,35 @@ struct AvroDecoder {
     fields: Vec<Arc<Field>>,
     /// The place of each field in the reader's schema.
     places: Vec<usize>,
+    /// The decoder of the messages before: to make one costs as much as to decode thousands.
+    open: Option<Open>,
+    /// Room for messages that had no head.
+    headed: Payloads,
 }
 
-/// A message with its head, and the number in it.
-type Framed = (u32, Vec<u8>);
+/// A decoder between two uses.
+struct Open {
+    decoder: Decoder,
+    rows_max: usize,
+    /// How many schemas were known when it was made; it does not know later ones.
+    known: usize,
+}
+
+/// How many rows a decoder takes at least before it is asked for them.
+const ROWS_MIN: usize = 1 << 14;
+
+/// A message by its place, and the number of the schema that it was written with.
+type Framed = (usize, u32);
 
 impl AvroDecoder {
-    /// Returns the message as it is with its head; says why where it cannot be read.
-    fn framed(&mut self, message: &[u8]) -> Result<Result<Framed, String>> {
+    /// Returns the number of the schema that a message was written with; says why where it cannot
+    /// be read.
+    fn schema_of(&mut self, message: &[u8]) -> Result<Result<u32, String>> {
         if self.origin.registry.is_none() {
-            let mut framed = vec![0; 5];
-            framed.extend_from_slice(message);
-            self.known.entry(OWN).or_insert_with(|| Ok(self.reader.clone()));
-            return Ok(Ok((OWN, framed)));
+            if self.known.is_empty() {
+                self.known.insert(OWN, Ok(self.reader.clone()));
+            }
+            return Ok(Ok(OWN));
         }
         let Some((id, _)) = split(message) else {
             return Ok(Err(NO_HEAD.to_owned()));
@@ -146,7 +165,7 @@ impl AvroDecoder {
         self.learn(id)?;
         Ok(match self.known.get(&id) {
             Some(Err(why)) => Err(why.clone()),
-            _ => Ok((id, message.to_vec())),
+            _ => Ok(id),
         })
     }
 
@@ -162,56 +181,81 @@ impl AvroDecoder {
             None => Err(format!(
                 "was written with schema {id}, which the schema registry does not have"
             )),
-            Some(text) => match decoder(&self.reader, &BTreeMap::from([(id, text.clone())]), id, 1) {
-                Ok(_) => Ok(text),
-                Err(why) => Err(format!(
-                    "was written with schema {id}, which cannot be read: {why}"
-                )),
-            },
+            Some(schema) => {
+                let text = inlined(&schema);
+                let can_read = |text: &String| {
+                    decoder(&self.reader, &BTreeMap::from([(id, text.clone())]), id, 1).map(|_| ())
+                };
+                text.and_then(|text| can_read(&text).map(|()| text))
+                    .map_err(|why| format!("was written with schema {id}, which cannot be read: {why}"))
+            }
         };
         self.known.insert(id, learnt);
         Ok(())
     }
 
-    /// Decodes messages together; says why where one of them is not as it should be.
-    fn decode_together(&self, messages: &[(usize, Framed)]) -> Result<Vec<RecordBatch>, String> {
-        let Some((_, (first, _))) = messages.first() else {
-            return Ok(Vec::new());
-        };
+    /// Takes the decoder of before, or makes one that knows all schemas and takes so many rows.
+    fn open(&mut self, first: u32, rows: usize) -> Result<Open, String> {
+        let known = self.known.len();
+        let is_enough = |open: &Open| open.known == known && open.rows_max >= rows;
+        if let Some(open) = self.open.take().filter(is_enough) {
+            return Ok(open);
+        }
         let readable = self
             .known
             .iter()
             .filter_map(|(id, text)| Some((*id, text.clone().ok()?)));
-        let mut decoder = decoder(&self.reader, &readable.collect(), *first, messages.len() + 1)?;
+        let rows_max = rows.next_power_of_two().max(ROWS_MIN);
+        Ok(Open {
+            decoder: decoder(&self.reader, &readable.collect(), first, rows_max)?,
+            rows_max,
+            known,
+        })
+    }
+
+    /// Decodes messages together; says why where one of them is not as it should be.
+    fn decode_together(
+        &mut self,
+        source: &Payloads,
+        messages: &[Framed],
+    ) -> Result<Vec<RecordBatch>, String> {
+        let Some((_, first)) = messages.first() else {
+            return Ok(Vec::new());
+        };
+        let mut open = self.open(*first, messages.len() + 1)?;
+        let decoder = &mut open.decoder;
         let (mut batches, mut current) = (Vec::new(), *first);
-        for (_, (id, framed)) in messages {
+        for (message, id) in messages {
             if *id != current {
                 batches.extend(decoder.flush().map_err(|error| error.to_string())?);
                 current = *id;
             }
-            let before = decoder.capacity();
+            let (before, bytes) = (decoder.capacity(), source.get(*message));
             // Damaged bytes must not end the program, whatever they do to the decoder.
-            let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(framed)));
+            let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(bytes)));
             match decoded {
-                Ok(Ok(read)) if read == framed.len() && decoder.capacity() + 1 == before => {}
+                Ok(Ok(read)) if read == bytes.len() && decoder.capacity() + 1 == before => {}
                 Ok(Ok(_)) => return Err("is not one whole record of its schema".to_owned()),
                 Ok(Err(error)) => return Err(format!("is not a record of its schema: {error}")),
                 Err(_) => return Err("is not a record of its schema".to_owned()),
             }
         }
         batches.extend(decoder.flush().map_err(|error| error.to_string())?);
+        // Only a decoder that has met no fault is used again: others may hold half a record.
+        self.open = Some(open);
         Ok(batches)
     }
 
     /// Decodes messages, halving those that do not decode until the bad ones stand alone.
     fn decode_good(
-        &self,
-        messages: &[(usize, Framed)],
+        &mut self,
+        source: &Payloads,
+        messages: &[Framed],
         batches: &mut Vec<RecordBatch>,
         good: &mut Vec<usize>,
         bad: &mut Vec<BadMessage>,
     ) {
-        match self.decode_together(messages) {
+        match self.decode_together(source, messages) {
             Ok(decoded) => {
                 batches.extend(decoded);
                 good.extend(messages.iter().map(|(message, _)| *message));
@@ -220,30 +264,54 @@ impl AvroDecoder {
                 [(message, _)] => bad.push(BadMessage::new(*message, why)),
                 _ => {
                     let (left, right) = messages.split_at(messages.len() / 2);
-                    self.decode_good(left, batches, good, bad);
-                    self.decode_good(right, batches, good, bad);
+                    self.decode_good(source, left, batches, good, bad);
+                    self.decode_good(source, right, batches, good, bad);
                 }
             },
         }
+    }
+
+    /// Decodes all messages, which have heads; returns the batches and of which messages they are.
+    fn decode_all(
+        &mut self,
+        source: &Payloads,
+        bad: &mut Vec<BadMessage>,
+    ) -> Result<(Vec<RecordBatch>, Vec<usize>)> {
+        let mut framed = Vec::with_capacity(source.len());
+        for (at, message) in source.iter().enumerate() {
+            match self.schema_of(message)? {
+                Ok(id) => framed.push((at, id)),
+                Err(why) => bad.push(BadMessage::new(at, why)),
+            }
+        }
+        let (mut batches, mut good) = (Vec::new(), Vec::with_capacity(framed.len()));
+        self.decode_good(source, &framed, &mut batches, &mut good, bad);
+        Ok((batches, good))
     }
 }
 
 impl MessageDecoder for AvroDecoder {
     fn decode(&mut self, messages: &Payloads, bad: &mut Vec<BadMessage>) -> Result<Vec<ArrayRef>> {
-        let mut framed = Vec::with_capacity(messages.len());
-        for (at, message) in messages.iter().enumerate() {
-            match self.framed(message)? {
-                Ok(message) => framed.push((at, message)),
-                Err(why) => bad.push(BadMessage::new(at, why)),
+        let (batches, good) = if self.origin.registry.is_some() {
+            self.decode_all(messages, bad)?
+        } else {
+            let mut headed = std::mem::take(&mut self.headed);
+            headed.clear();
+            for message in messages.iter() {
+                headed.push_parts(&[&[0; 5], message]);
             }
-        }
-        let (mut batches, mut good) = (Vec::new(), Vec::with_capacity(framed.len()));
-        self.decode_good(&framed, &mut batches, &mut good, bad);
+            let decoded = self.decode_all(&headed, bad);
+            self.headed = headed;
+            decoded?
+        };
         let Some(first) = batches.first() else {
             return Ok(super::nulls(&self.fields, messages.len()));
         };
-        let batch = concat_batches(&first.schema(), &batches)
-            .map_err(|error| Error::internal(format!("Avro records do not go together: {error}")))?;
+        let batch = match batches.as_slice() {
+            [batch] => batch.clone(),
+            _ => concat_batches(&first.schema(), &batches)
+                .map_err(|error| Error::internal(format!("Avro records do not go together: {error}")))?,
+        };
         let mut columns = Vec::with_capacity(self.fields.len());
         for (field, place) in self.fields.iter().zip(&self.places) {
             let mut cells = Vec::new();

@@ -7,15 +7,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
-use arrow_json::ReaderBuilder;
-use arrow_json::reader::Decoder;
-use fletching::{Error, Result};
+use arrow::datatypes::{Field, Fields, SchemaRef};
+use fletching::Result;
 use serde_json::Value;
 
 use super::{BadMessage, MessageDecoder, MessageEncoder, MessageFormat, Payloads, spread, unfit, unwritable};
-use crate::file::text::json_shape::{is_readable, text_type, typed};
-use crate::file::text::{BadCell, cell_reason, shape_reason};
+use crate::file::text::json_shape::is_readable;
+use crate::file::text::{cell_reason, shape_reason};
+use crate::json::{ObjectDecoder, Refused};
 
 /// Messages that are JSON objects.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +33,7 @@ impl MessageFormat for JsonMessages {
                 ));
             }
         }
-        Ok(Box::new(JsonDecoder::new(fields)))
+        Ok(Box::new(JsonDecoder::new(fields)?))
     }
 
     fn encoder(&self, _: &SchemaRef) -> Result<Box<dyn MessageEncoder>> {
@@ -42,128 +41,68 @@ impl MessageFormat for JsonMessages {
     }
 }
 
-/// The key that is asked for where no column is, since messages must still be checked.
-const NO_COLUMN: &str = "\u{0}";
-
 /// Decodes JSON objects.
 struct JsonDecoder {
     fields: Vec<Arc<Field>>,
-    /// The keys to decode, with text in place of each scalar.
-    text_schema: SchemaRef,
+    objects: ObjectDecoder,
 }
 
 impl JsonDecoder {
-    fn new(fields: Vec<Arc<Field>>) -> Self {
-        let mut texts: Vec<Field> = fields
-            .iter()
-            .map(|field| Field::new(field.name(), text_type(field.data_type()), true))
-            .collect();
-        if texts.is_empty() {
-            texts.push(Field::new(NO_COLUMN, DataType::Utf8View, true));
-        }
-        Self {
+    fn new(fields: Vec<Arc<Field>>) -> Result<Self> {
+        Ok(Self {
+            objects: ObjectDecoder::new(&fields.clone().into())?,
             fields,
-            text_schema: Arc::new(Schema::new(texts)),
-        }
+        })
     }
+}
 
-    fn decoder(&self, rows: usize) -> Result<Decoder> {
-        ReaderBuilder::new(Arc::clone(&self.text_schema))
-            .with_coerce_primitive(true)
-            // One more than is fed, so that a second object in the last message shows.
-            .with_batch_size(rows + 1)
-            .build_decoder()
-            .map_err(|error| Error::internal(format!("cannot decode JSON: {error}")))
-    }
-
-    /// Decodes messages together; `None` where one of them is not as it should be.
-    fn decode_together(&self, messages: &Payloads, rows: &[usize]) -> Result<Option<RecordBatch>> {
-        let mut decoder = self.decoder(rows.len())?;
-        for (fed, row) in rows.iter().enumerate() {
-            if !feed(&mut decoder, messages.get(*row), fed) {
-                return Ok(None);
-            }
+/// Says why a message is refused, which has these fields.
+pub(super) fn explain(fields: &[Arc<Field>], row: usize, message: &[u8], refused: Refused) -> BadMessage {
+    let reason = match serde_json::from_slice::<Value>(message) {
+        Err(error) => {
+            let text = error.to_string();
+            let why = text.split(" at line ").next().unwrap_or(&text);
+            format!("is not a JSON object: {why} at character {}", error.column())
         }
-        match decoder.flush() {
-            Ok(Some(batch)) => Ok(Some(batch)),
-            Ok(None) => Ok(Some(RecordBatch::new_empty(Arc::clone(&self.text_schema)))),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Tells the messages that decode by themselves from those that do not.
-    fn sort_out(&self, messages: &Payloads, bad: &mut Vec<BadMessage>) -> Result<Vec<usize>> {
-        let mut good = Vec::with_capacity(messages.len());
-        let mut decoder = self.decoder(1)?;
-        for row in 0..messages.len() {
-            let message = messages.get(row);
-            if feed(&mut decoder, message, 0) && decoder.flush().is_ok() {
-                good.push(row);
-            } else {
-                bad.push(self.explain(row, message));
-                decoder = self.decoder(1)?;
-            }
-        }
-        Ok(good)
-    }
-
-    /// Says why a message does not decode.
-    fn explain(&self, row: usize, message: &[u8]) -> BadMessage {
-        let reason = match serde_json::from_slice::<Value>(message) {
-            Err(error) => {
-                let text = error.to_string();
-                let why = text.split(" at line ").next().unwrap_or(&text);
-                format!("is not a JSON object: {why} at character {}", error.column())
-            }
-            Ok(Value::Object(object)) => {
-                for field in &self.fields {
-                    if let Some(reason) = shape_reason(object.get(field.name()), field.data_type()) {
-                        return BadMessage {
-                            column: Some(field.name().clone()),
-                            ..BadMessage::new(row, reason)
-                        };
-                    }
+        Ok(Value::Object(object)) => {
+            for field in fields {
+                if let Some(reason) = shape_reason(object.get(field.name()), field.data_type()) {
+                    return BadMessage {
+                        column: Some(field.name().clone()),
+                        ..BadMessage::new(row, reason)
+                    };
                 }
-                "cannot be decoded".to_owned()
             }
-            Ok(_) => "expected a JSON object, found another value".to_owned(),
-        };
-        BadMessage::new(row, reason)
-    }
+            let field = refused.field().and_then(|field| fields.get(field));
+            return BadMessage {
+                column: field.map(|field| field.name().clone()),
+                ..BadMessage::new(row, refused.to_string())
+            };
+        }
+        Ok(_) => "expected a JSON object, found another value".to_owned(),
+    };
+    BadMessage::new(row, reason)
 }
 
 impl MessageDecoder for JsonDecoder {
     fn decode(&mut self, messages: &Payloads, bad: &mut Vec<BadMessage>) -> Result<Vec<ArrayRef>> {
-        let mut good: Vec<usize> = (0..messages.len()).collect();
-        let mut decoded = self.decode_together(messages, &good)?;
-        if decoded.is_none() {
-            good = self.sort_out(messages, bad)?;
-            decoded = self.decode_together(messages, &good)?;
+        let mut good = Vec::with_capacity(messages.len());
+        for (row, message) in messages.iter().enumerate() {
+            match self.objects.push(message.trim_ascii()) {
+                Ok(()) => good.push(row),
+                Err(refused) => bad.push(explain(&self.fields, row, message, refused)),
+            }
         }
-        let Some(text) = decoded else {
-            return Err(Error::internal(
-                "JSON messages decode one by one but not together",
-            ));
-        };
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.fields.len());
-        for (field, column) in self.fields.iter().zip(text.columns()) {
-            let mut cells: Vec<BadCell> = Vec::new();
-            columns.push(typed(column, field.data_type(), &mut cells)?);
-            bad.extend(cells.iter().map(|cell| BadMessage {
+        let decoded = self.objects.finish()?;
+        for (field, cell) in &decoded.bad {
+            let field = &self.fields[*field];
+            bad.push(BadMessage {
                 column: Some(field.name().clone()),
                 ..BadMessage::new(good[cell.row], cell_reason(field, cell))
-            }));
+            });
         }
-        spread(columns, &good, messages.len())
+        spread(decoded.columns, &good, messages.len())
     }
-}
-
-/// Decodes one message after `fed` others; says whether it is exactly one value.
-fn feed(decoder: &mut Decoder, message: &[u8], fed: usize) -> bool {
-    let message = message.trim_ascii();
-    decoder.decode(message).is_ok_and(|read| read == message.len())
-        && !decoder.has_partial_record()
-        && decoder.len() == fed + 1
 }
 
 /// Writes each row as one JSON object; NULLs are written, so that every object has every column.
@@ -189,7 +128,7 @@ impl MessageEncoder for JsonEncoder {
 mod tests {
     use super::*;
     use arrow::array::AsArray;
-    use arrow::datatypes::{Decimal128Type, Int64Type};
+    use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 
     fn decode(texts: &[&str]) -> (Vec<ArrayRef>, Vec<BadMessage>) {
         let fields = Fields::from(vec![

@@ -10,7 +10,10 @@ use fletching::connector::Options;
 use fletching::{Error, Result};
 
 use super::raw::RawMessages;
-use super::{BadMessage, MessageDecoder, MessageEncoder, MessageFormat, Payloads, json, unfit, unwritable};
+use super::{
+    BadMessage, MessageDecoder, MessageEncoder, MessageFormat, Payloads, debezium, json, unfit, unwritable,
+};
+use crate::file::changes::is_debezium;
 use crate::file::text::cell_reason;
 use crate::file::text::values::{is_readable, parse_column};
 
@@ -23,11 +26,13 @@ pub(crate) enum KeyFormat {
     Raw,
     /// An object of the key's columns: `{"user_id":42}`.
     Json,
+    /// The same as Debezium writes it, with its schema or without.
+    Envelope,
 }
 
 impl KeyFormat {
     /// Reads the option `key.format`. Unless it says otherwise, one column is text (bytes as they
-    /// stand) and several are JSON.
+    /// stand) and several are JSON; beside envelopes keys are JSON.
     ///
     /// # Errors
     /// Fails where the format cannot hold the columns.
@@ -35,6 +40,7 @@ impl KeyFormat {
         let chosen = match options.choice("key.format", &["text", "raw", "json"])? {
             Some(0) => Self::Text,
             Some(1) => Self::Raw,
+            Some(_) | None if is_debezium(options) => Self::Envelope,
             Some(_) => Self::Json,
             None => match fields.as_ref() {
                 [field] if is_bytes(field.data_type()) => Self::Raw,
@@ -42,7 +48,7 @@ impl KeyFormat {
                 _ => Self::Json,
             },
         };
-        if chosen != Self::Json && fields.len() > 1 {
+        if !matches!(chosen, Self::Json | Self::Envelope) && fields.len() > 1 {
             let message = format!("it holds one value, but the key has {} columns", fields.len());
             return Err(options.bad_value("key.format", &message, Some("use 'json'".into())));
         }
@@ -55,6 +61,7 @@ impl KeyFormat {
             Self::Text => Arc::new(TextMessages),
             Self::Raw => Arc::new(RawMessages),
             Self::Json => Arc::new(json::JsonMessages),
+            Self::Envelope => Arc::new(debezium::EnvelopeKeys),
         }
     }
 }

@@ -9,19 +9,21 @@
 //! is named in `bad`, and its row is NULL in every column.
 
 mod avro;
+mod avro_references;
 mod avro_write;
 mod csv;
+mod debezium;
 mod fit;
 mod json;
 mod key;
 mod payloads;
 mod protobuf;
-mod protobuf_schema;
-mod protobuf_write;
 mod raw;
+mod reader;
+mod references;
 mod registry;
+mod registry_tls;
 mod schema_text;
-mod wire;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -34,7 +36,9 @@ use fletching::{Error, Result};
 
 pub(crate) use key::KeyFormat;
 pub(crate) use payloads::Payloads;
+pub use reader::{MessageReader, RefusedMessage};
 
+use crate::file::changes::{Operation, is_debezium};
 use crate::spelling::type_name;
 
 /// A message that cannot be decoded.
@@ -79,6 +83,11 @@ pub(crate) trait MessageFormat: Debug + Send + Sync {
     /// # Errors
     /// Fails where a column cannot be written.
     fn encoder(&self, schema: &SchemaRef) -> Result<Box<dyn MessageEncoder>>;
+
+    /// Says whether messages are changes, of which each says what it does.
+    fn tells_operations(&self) -> bool {
+        false
+    }
 }
 
 /// Decodes messages into columns.
@@ -88,6 +97,11 @@ pub(crate) trait MessageDecoder: Send {
     /// # Errors
     /// Fails where the whole cannot be decoded, as where a schema cannot be had.
     fn decode(&mut self, messages: &Payloads, bad: &mut Vec<BadMessage>) -> Result<Vec<ArrayRef>>;
+
+    /// Takes what each of the messages decoded last does, where the format says so.
+    fn operations(&mut self) -> Option<Vec<Operation>> {
+        None
+    }
 }
 
 /// Encodes rows as messages.
@@ -100,7 +114,7 @@ pub(crate) trait MessageEncoder: Send {
 }
 
 /// The words of the option `format`.
-pub(crate) const FORMATS: &[&str] = &["json", "csv", "raw", "avro", "protobuf"];
+pub(crate) const FORMATS: &[&str] = &["json", "csv", "raw", "avro", "protobuf", "debezium-json"];
 
 /// Reads the format of values and its options. `topic` names the subject in a registry.
 ///
@@ -108,6 +122,9 @@ pub(crate) const FORMATS: &[&str] = &["json", "csv", "raw", "avro", "protobuf"];
 /// Fails where an option is missing or wrong, or a schema cannot be had.
 pub(crate) fn value_format(options: &Options, topic: &str) -> Result<Arc<dyn MessageFormat>> {
     options.required("format", "json")?;
+    if is_debezium(options) {
+        return Ok(Arc::new(debezium::EnvelopeMessages));
+    }
     Ok(match options.choice("format", FORMATS)? {
         Some(1) => Arc::new(csv::CsvMessages::from_options(options)?),
         Some(2) => Arc::new(raw::RawMessages),

@@ -21,6 +21,12 @@ impl Payloads {
         self.ends.push(self.bytes.len());
     }
 
+    /// Adds a message that is made of some parts.
+    pub(crate) fn push_parts(&mut self, parts: &[&[u8]]) {
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.ends.push(self.bytes.len());
+    }
+
     /// Adds a message that `write` appends to the bytes.
     pub(crate) fn push_with<E>(
         &mut self,

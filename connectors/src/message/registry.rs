@@ -11,6 +11,9 @@ use fletching::{Error, Result};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::references;
+use super::registry_tls::{self, is_certificate};
+
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -22,10 +25,32 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// What a message of a registry's schema begins with, before the schema's number.
 pub(super) const MAGIC: u8 = 0;
 
-/// A schema and its number.
+/// A schema, its number where it is the registry's, and those it refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Registered {
-    pub(super) id: u32,
+pub(super) struct Schema {
+    pub(super) id: Option<u32>,
+    pub(super) text: String,
+    /// Itself or through others; each one after those that it refers to.
+    pub(super) references: Vec<Referred>,
+}
+
+impl Schema {
+    /// Makes one that is known by its text alone.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self {
+            id: None,
+            text: text.to_owned(),
+            references: Vec::new(),
+        }
+    }
+}
+
+/// A schema that another one refers to: by which name, and where the registry has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Referred {
+    pub(super) name: String,
+    pub(super) subject: String,
+    pub(super) version: u64,
     pub(super) text: String,
 }
 
@@ -35,7 +60,9 @@ pub(super) struct Registry {
     authorization: Option<String>,
     agent: ureq::Agent,
     /// What was found by number, which never changes; `None` for numbers that there are not.
-    by_id: Mutex<HashMap<u32, Option<String>>>,
+    by_id: Mutex<HashMap<u32, Option<Schema>>>,
+    /// What was answered for versions of subjects, which never change.
+    by_version: Mutex<HashMap<(String, u64), Value>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -63,6 +90,20 @@ impl Registry {
             let hint = "build with the cargo feature 'kafka-tls'".to_owned();
             return Err(options.bad_value("schema.registry", "this build has no TLS", Some(hint)));
         }
+        // An address is shown in errors; a password is not.
+        if address
+            .split_once("://")
+            .is_some_and(|(_, host)| host.split('/').next().unwrap_or("").contains('@'))
+        {
+            let hint = "write them as schema.registry.user and schema.registry.password".to_owned();
+            let message = "an address has no user and password";
+            return Err(options.bad_value("schema.registry", message, Some(hint)));
+        }
+        if !is_https && registry_tls::authorities(options)?.is_some() {
+            let hint = "write the address with https://".to_owned();
+            let message = "is without TLS, by which 'schema.registry.ssl.…' counts for nothing";
+            return Err(options.bad_value("schema.registry", message, Some(hint)));
+        }
         let user = options.text("schema.registry.user");
         let authorization = user.map(|user| {
             let password = options.text("schema.registry.password").unwrap_or_default();
@@ -71,21 +112,32 @@ impl Registry {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false);
+        #[cfg(feature = "kafka-tls")]
+        let config = match is_https {
+            true => config.tls_config(registry_tls::settings(options)?),
+            false => config,
+        };
         Ok(Some(Self {
             address: address.trim_end_matches('/').to_owned(),
             authorization,
             agent: config.build().into(),
             by_id: Mutex::default(),
+            by_version: Mutex::default(),
         }))
     }
 
+    /// Returns where it is.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Returns the schema of a number, or `None` where there is none.
-    pub(super) fn schema(&self, id: u32) -> Result<Option<String>> {
+    pub(super) fn schema(&self, id: u32) -> Result<Option<Schema>> {
         if let Some(known) = self.by_id.lock().get(&id) {
             return Ok(known.clone());
         }
         let found = match self.ask(&format!("/schemas/ids/{id}"), None)? {
-            (200, answer) => Some(text(&answer, "schema").ok_or_else(|| self.unclear(&answer))?),
+            (200, answer) => Some(self.read(Some(id), &answer)?),
             (404, _) => None,
             (status, answer) => return Err(self.refused(status, &answer)),
         };
@@ -94,21 +146,45 @@ impl Registry {
     }
 
     /// Returns the newest schema of a subject, or `None` where the subject has none.
-    pub(super) fn latest(&self, subject: &str) -> Result<Option<Registered>> {
+    pub(super) fn latest(&self, subject: &str) -> Result<Option<Schema>> {
         match self.ask(&format!("/subjects/{}/versions/latest", escaped(subject)), None)? {
             (200, answer) => {
-                let id = answer
-                    .get("id")
-                    .and_then(Value::as_u64)
-                    .and_then(|id| u32::try_from(id).ok());
-                match (id, text(&answer, "schema")) {
-                    (Some(id), Some(text)) => Ok(Some(Registered { id, text })),
-                    _ => Err(self.unclear(&answer)),
-                }
+                let id = answer.get("id").and_then(Value::as_u64);
+                let id = id.and_then(|id| u32::try_from(id).ok());
+                let id = id.ok_or_else(|| self.unclear(&answer))?;
+                self.read(Some(id), &answer).map(Some)
             }
             (404, _) => Ok(None),
             (status, answer) => Err(self.refused(status, &answer)),
         }
+    }
+
+    /// Returns what is answered for a version of a subject, or `None` where there is none.
+    pub(super) fn version(&self, subject: &str, version: u64) -> Result<Option<Value>> {
+        let key = (subject.to_owned(), version);
+        if let Some(known) = self.by_version.lock().get(&key) {
+            return Ok(Some(known.clone()));
+        }
+        match self.ask(
+            &format!("/subjects/{}/versions/{version}", escaped(subject)),
+            None,
+        )? {
+            (200, answer) => {
+                self.by_version.lock().insert(key, answer.clone());
+                Ok(Some(answer))
+            }
+            (404, _) => Ok(None),
+            (status, answer) => Err(self.refused(status, &answer)),
+        }
+    }
+
+    /// Reads an answer that is a schema, and fetches those it refers to.
+    fn read(&self, id: Option<u32>, answer: &Value) -> Result<Schema> {
+        Ok(Schema {
+            id,
+            text: text(answer, "schema").ok_or_else(|| self.unclear(answer))?,
+            references: references::fetched(self, answer)?,
+        })
     }
 
     /// Puts a schema under a subject, and returns its number; the same where it is there already.
@@ -134,16 +210,8 @@ impl Registry {
             match self.try_to_ask(path, body) {
                 Ok((status, _)) if status >= 500 && attempt < ATTEMPTS_MAX => {}
                 Ok(answer) => return Ok(answer),
-                Err(_) if attempt < ATTEMPTS_MAX => {}
-                Err(error) => {
-                    return Err(Error::External {
-                        message: format!(
-                            "schema registry {}: it does not answer: {error}; check schema.registry",
-                            self.address
-                        ),
-                        source: Some(std::sync::Arc::new(error)),
-                    });
-                }
+                Err(error) if attempt < ATTEMPTS_MAX && !is_certificate(&error.to_string()) => {}
+                Err(error) => return Err(self.unreached(error)),
             }
             attempt += 1;
             sleep(pause);
@@ -176,18 +244,37 @@ impl Registry {
         Ok((status, value))
     }
 
+    fn unreached(&self, error: ureq::Error) -> Error {
+        let told = error.to_string();
+        let (what, check) = match is_certificate(&told) {
+            true => (
+                "its certificate is refused",
+                "set schema.registry.ssl.ca.location or schema.registry.ssl.ca.pem to that of its authority",
+            ),
+            false => ("it does not answer", "check schema.registry"),
+        };
+        Error::External {
+            message: format!("schema registry {}: {what}: {told}; {check}", self.address),
+            source: Some(std::sync::Arc::new(error)),
+        }
+    }
+
     fn refused(&self, status: u16, answer: &Value) -> Error {
         let said = text(answer, "message").unwrap_or_else(|| answer.to_string());
+        let check = match status {
+            401 | 403 => "; check schema.registry.user and schema.registry.password",
+            _ => "",
+        };
         Error::External {
             message: format!(
-                "schema registry {}: refused with status {status}: {said}",
+                "schema registry {}: refused with status {status}: {said}{check}",
                 self.address
             ),
             source: None,
         }
     }
 
-    fn unclear(&self, answer: &Value) -> Error {
+    pub(super) fn unclear(&self, answer: &Value) -> Error {
         Error::External {
             message: format!(
                 "schema registry {}: its answer is not that of a registry: {answer}; check schema.registry",
@@ -250,6 +337,12 @@ mod tests {
             .with("schema.registry", "http://localhost:8081/")
             .with("schema.registry.user", "u")
             .with("schema.registry.password", "secret");
+        let within = Options::new("stream s").with("schema.registry", "https://u:hush@host/path");
+        let error = Registry::from_options(&within).unwrap_err().to_string();
+        assert!(
+            error.contains("schema.registry.user") && !error.contains("hush"),
+            "{error}"
+        );
         let registry = Registry::from_options(&options).unwrap().unwrap();
         assert_eq!(registry.address, "http://localhost:8081");
         assert!(!format!("{registry:?}").contains("secret"));

@@ -5,7 +5,8 @@ use std::path::Path;
 use fletching::connector::Options;
 use fletching::{Error, Result};
 
-use super::registry::Registry;
+use super::avro_references::inlined;
+use super::registry::{Registry, Schema};
 
 /// A schema's origin, as options say.
 #[derive(Debug)]
@@ -41,9 +42,9 @@ impl SchemaOrigin {
     }
 
     /// Returns the schema to read with: the one given, or else the newest of the registry.
-    pub(super) fn reader(&self, format: &str) -> Result<String> {
+    pub(super) fn reader(&self, format: &str) -> Result<Schema> {
         if let Some(text) = &self.text {
-            return Ok(text.clone());
+            return Ok(Schema::of_text(text));
         }
         let Some(registry) = &self.registry else {
             return Err(Error::Option {
@@ -54,7 +55,7 @@ impl SchemaOrigin {
             });
         };
         match registry.latest(&self.subject)? {
-            Some(found) => Ok(found.text),
+            Some(found) => Ok(found),
             None => Err(Error::Option {
                 subject: format!("format {format}"),
                 message: format!("the schema registry has no subject '{}'", self.subject),
@@ -62,5 +63,10 @@ impl SchemaOrigin {
                 location: None,
             }),
         }
+    }
+
+    /// Returns the Avro schema to read with, with those it refers to written into it.
+    pub(super) fn avro_reader(&self) -> Result<String> {
+        inlined(&self.reader("avro")?).map_err(|why| super::avro::unusable(&why))
     }
 }

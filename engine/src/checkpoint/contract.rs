@@ -191,6 +191,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Fails where it is not there or cannot be read.
     fn read(&self, name: &str) -> StorageResult<Vec<u8>>;
 
+    /// Opens an object to be read once from its beginning, and tells its length. By default it is read whole.
+    ///
+    /// # Errors
+    /// Fails as [`read`](Self::read) does.
+    fn open(&self, name: &str) -> StorageResult<(Box<dyn io::Read>, u64)> {
+        let bytes = self.read(name)?;
+        let length = bytes.len() as u64;
+        Ok((Box::new(io::Cursor::new(bytes)), length))
+    }
+
     /// Writes an object that is there whole, and durable, or not at all; it replaces one of its name.
     ///
     /// # Errors

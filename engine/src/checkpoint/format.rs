@@ -172,7 +172,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
 }
 
 /// Takes the next block off and checks its sum.
-pub(super) fn block<'a>(rest: &mut Cut<'a>) -> Result<(u8, &'a [u8]), String> {
+fn block<'a>(rest: &mut Cut<'a>) -> Result<(u8, &'a [u8]), String> {
     let all = rest.0;
     let kind = rest.take(1)?[0];
     let length = rest.u32()? as usize;

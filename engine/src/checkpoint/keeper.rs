@@ -32,7 +32,8 @@ pub(crate) struct Keeper {
     term: u64,
     /// How many checkpoints are kept.
     keep: usize,
-    /// The epoch written last and what was written for it, as often as it was tried.
+    /// The epoch written last, or found as the newest, and what was written for it, as often as it was
+    /// tried: an epoch that came to nothing is written again, by the next life as well.
     tried: Mutex<(u64, Vec<Vec<u8>>)>,
 }
 
@@ -77,12 +78,14 @@ impl Keeper {
             // What is left of it does no harm.
             let _ = storage.remove(name);
         }
+        let newest = found.checkpoint.as_ref();
+        let tried = newest.map(|checkpoint| (checkpoint.epoch, vec![encode(checkpoint)]));
         let keeper = Self {
             storage,
             identity,
             term,
             keep: keep.max(1),
-            tried: Mutex::default(),
+            tried: Mutex::new(tried.unwrap_or_default()),
         };
         Ok((keeper, found))
     }
@@ -154,6 +157,12 @@ impl Keeper {
             return self.storage.write(&name, &bytes).map_err(failed);
         }
         Err(self.fenced())
+    }
+
+    /// Reads the checkpoint of an epoch before the newest; none where it is not kept, or not whole.
+    pub(crate) fn older(&self, epoch: u64) -> Option<Checkpoint> {
+        let name = format!("{CHECKPOINT}{epoch:020}");
+        read(self.storage.as_ref(), &name, epoch).ok()?.ok()
     }
 
     /// Returns whose checkpoints they are.

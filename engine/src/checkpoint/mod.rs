@@ -7,7 +7,6 @@
 //! storage that keeps the contract (`contract.rs`).
 
 mod contract;
-mod crc32c;
 #[cfg(test)]
 mod failing;
 mod format;

@@ -14,15 +14,18 @@
 //!
 //! The blocks are those of a pipeline's checkpoint: see `format.rs`.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use arrow_ipc::reader::StreamReader;
+use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 
-use super::format::{Cut, Payload, append, block};
+use super::crc32c::Crc32c;
+use super::format::{Cut, Payload, append};
 use crate::connector::Position;
 use crate::error::Result;
 
@@ -112,15 +115,21 @@ fn ipc(rows: &RecordBatch) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a file of state, or says what is wrong with it.
-pub(super) fn decode(bytes: &[u8]) -> Result<StateFile, String> {
-    let rest = bytes.strip_prefix(MAGIC);
-    let mut rest = Cut(rest.ok_or("it does not begin as the state of a table does")?);
+/// Reads a file of state of so many bytes, or says what is wrong with it.
+///
+/// A block is read into memory of its own, and its rows are left there: nothing is copied, and the
+/// memory goes with the rows of that block.
+pub(super) fn decode(source: &mut dyn Read, length: u64) -> Result<StateFile, String> {
+    let mut file = Blocks { source, left: length };
+    let mut magic = [0; MAGIC.len()];
+    if file.fill(&mut magic).is_err() || magic != *MAGIC {
+        return Err("it does not begin as the state of a table does".into());
+    }
     let mut state = StateFile::default();
     let (mut blocks, mut has_header, mut has_positions) = (0, false, false);
     loop {
-        let (kind, payload) = block(&mut rest)?;
-        let mut payload = Cut(payload);
+        let (kind, bytes) = file.block()?;
+        let mut payload = Cut(&bytes);
         match kind {
             HEADER => {
                 state.fingerprint = payload.u64()?;
@@ -128,9 +137,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StateFile, String> {
                 state.parts = payload.u32()?;
                 has_header = true;
             }
-            ROWS => state.pieces.push(Piece::Rows(rows(payload.0)?)),
-            CHANGES => state.pieces.push(Piece::Changes(rows(payload.0)?)),
-            TOMBSTONES => state.pieces.push(Piece::Tombstones(rows(payload.0)?)),
+            ROWS => state.pieces.push(Piece::Rows(rows(bytes)?)),
+            CHANGES => state.pieces.push(Piece::Changes(rows(bytes)?)),
+            TOMBSTONES => state.pieces.push(Piece::Tombstones(rows(bytes)?)),
             ENDED => {
                 let (words, _) = payload.0.as_chunks::<4>();
                 let ended = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
@@ -144,7 +153,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StateFile, String> {
                 }
                 has_positions = true;
             }
-            END if payload.u32()? != blocks || !rest.0.is_empty() => {
+            END if payload.u32()? != blocks || file.left > 0 => {
                 return Err("it ends in another place than it says".into());
             }
             END if has_header && has_positions => return Ok(state),
@@ -155,11 +164,106 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StateFile, String> {
     }
 }
 
-fn rows(bytes: &[u8]) -> Result<RecordBatch, String> {
+/// The blocks of a file, read one after the other.
+struct Blocks<'a> {
+    source: &'a mut dyn Read,
+    /// Bytes that were not read yet.
+    left: u64,
+}
+
+impl Blocks<'_> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        let left = self.left.checked_sub(bytes.len() as u64);
+        self.left = left.ok_or("it is cut short")?;
+        let read = self.source.read_exact(bytes);
+        read.map_err(|error| format!("it cannot be read to its end: {error}"))
+    }
+
+    /// Reads the next block, and checks its sum. Its payload begins where any array may.
+    fn block(&mut self) -> Result<(u8, Buffer), String> {
+        let mut head = [0; 5];
+        self.fill(&mut head)?;
+        let [kind, length @ ..] = head;
+        let length = u32::from_le_bytes(length);
+        // Before memory is asked for: a length may be what is damaged.
+        if u64::from(length) > self.left {
+            return Err("it is cut short".into());
+        }
+        let mut payload = MutableBuffer::from_len_zeroed(length as usize);
+        self.fill(payload.as_slice_mut())?;
+        let mut sum = [0; 4];
+        self.fill(&mut sum)?;
+        if Crc32c::default().with(&head).with(&payload).sum() != u32::from_le_bytes(sum) {
+            return Err(format!("the checksum of block {kind} does not hold"));
+        }
+        Ok((kind, payload.into()))
+    }
+}
+
+/// Reads the rows of a block, which stay in its memory.
+fn rows(mut bytes: Buffer) -> Result<RecordBatch, String> {
     let failed = |error: ArrowError| format!("its rows cannot be read: {error}");
-    let mut reader = StreamReader::try_new(bytes, None).map_err(failed)?;
-    match reader.next() {
-        Some(rows) => rows.map_err(failed),
-        None => Err("a block of rows is empty".into()),
+    let mut decoder = StreamDecoder::new();
+    let rows = decoder.decode(&mut bytes).map_err(failed)?;
+    rows.ok_or_else(|| "a block of rows is empty".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringViewArray};
+
+    use super::*;
+
+    fn state() -> StateFile {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..20));
+        let texts = (0..20).map(|at| (at % 3 > 0).then(|| format!("a text that is not inline {at}")));
+        let texts: ArrayRef = Arc::new(texts.collect::<StringViewArray>());
+        let rows = RecordBatch::try_from_iter([("number", numbers), ("text", texts)]).unwrap();
+        StateFile {
+            fingerprint: 7,
+            number: 3,
+            parts: 2,
+            pieces: vec![
+                Piece::Rows(rows.clone()),
+                Piece::Ended(vec![1, 5]),
+                Piece::Tombstones(rows.slice(2, 3)),
+                Piece::Changes(rows.slice(9, 1)),
+            ],
+            positions: vec![Position {
+                partition: "users-0".into(),
+                place: "41".into(),
+            }],
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<StateFile, String> {
+        decode(&mut &bytes[..], bytes.len() as u64)
+    }
+
+    #[test]
+    fn what_was_written_is_read_without_a_copy() {
+        let read = read(&encode(&state()).unwrap()).unwrap();
+        assert_eq!(read, state());
+        let Piece::Rows(rows) = &read.pieces[0] else {
+            panic!("the first piece is rows")
+        };
+        // Both columns are in the one allocation of their block.
+        let numbers = rows.column(0).to_data().buffers()[0].clone();
+        let views = rows.column(1).to_data().buffers()[0].clone();
+        assert_eq!(numbers.data_ptr(), views.data_ptr());
+    }
+
+    #[test]
+    fn damage_is_found_at_every_place() {
+        let whole = encode(&state()).unwrap();
+        for length in 0..whole.len() {
+            read(&whole[..length]).unwrap_err();
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            assert!(read(&damaged).is_err(), "byte {at}");
+        }
+        read(&[whole.as_slice(), &[0]].concat()).unwrap_err();
     }
 }

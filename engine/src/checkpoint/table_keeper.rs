@@ -13,6 +13,7 @@
 //! its deltas, so that what is damaged can be gone around: the state is then an older one, and the
 //! source is read on from there. A program that does not get the lock reads, and writes nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -98,7 +99,7 @@ impl TableKeeper {
                 Ok(Some((found, bytes))) => {
                     keeper.base = Some(base);
                     keeper.base_bytes = bytes;
-                    let found = keeper.with_deltas(base, found, &names, &mut damage);
+                    let found = pool.install(|| keeper.with_deltas(base, found, &names, &mut damage));
                     return Ok((keeper, Some(found), damage));
                 }
                 Err(reason) => damage.push(reason),
@@ -110,15 +111,11 @@ impl TableKeeper {
     /// Reads a file; says whether it is one of this table.
     fn read(&self, name: &str, number: u64) -> Result<(StateFile, usize), String> {
         let told = |reason: &str| format!("{}/{name} is damaged: {reason}", self.storage.place());
-        let bytes = self
-            .storage
-            .read(name)
-            .map_err(|error| told(&error.to_string()))?;
-        let state = decode(&bytes).map_err(|reason| told(&reason))?;
+        let (state, bytes) = read_file(self.storage.as_ref(), name).map_err(|reason| told(&reason))?;
         if state.number != number {
             return Err(told("it is one of another number"));
         }
-        Ok((state, bytes.len()))
+        Ok((state, bytes))
     }
 
     /// Reads a base with its rows; none where it is one of a table declared otherwise.
@@ -149,13 +146,17 @@ impl TableKeeper {
         names: &[String],
         damage: &mut Vec<String>,
     ) -> FoundState {
+        let there: HashSet<&String> = names.iter().collect();
+        let deltas: Vec<u64> = (base + 1..)
+            .take_while(|number| there.contains(&name_of(DELTA, *number)))
+            .collect();
+        let read = deltas.into_par_iter().map(|number| {
+            let delta = self.read(&name_of(DELTA, number), number);
+            (number, delta)
+        });
         let mut number = base;
-        loop {
-            let name = name_of(DELTA, number + 1);
-            if !names.contains(&name) {
-                break;
-            }
-            match self.read(&name, number + 1) {
+        for (next, delta) in read.collect::<Vec<_>>() {
+            match delta {
                 Ok((delta, bytes)) if delta.fingerprint == self.fingerprint => {
                     found.pieces.extend(delta.pieces);
                     found.positions = delta.positions;
@@ -168,7 +169,7 @@ impl TableKeeper {
                 }
             }
             self.deltas += 1;
-            number += 1;
+            number = next;
         }
         self.needs_base = number != self.last;
         found
@@ -295,6 +296,13 @@ impl TableKeeper {
     }
 }
 
+/// Reads a file, and tells its length.
+fn read_file(storage: &dyn Storage, name: &str) -> Result<(StateFile, usize), String> {
+    let (mut file, length) = storage.open(name).map_err(|error| error.to_string())?;
+    let state = decode(file.as_mut(), length)?;
+    Ok((state, usize::try_from(length).unwrap_or(usize::MAX)))
+}
+
 /// The files of a table's newest state.
 #[derive(Debug, Default)]
 pub(super) struct StateNames {
@@ -326,8 +334,8 @@ impl StateNames {
 pub(super) fn read_state(storage: &dyn Storage, names: &[String]) -> Result<Option<FoundState>, String> {
     let read = |name: &str| -> Result<StateFile, String> {
         let told = |reason: String| format!("{}/{name} is damaged: {reason}", storage.place());
-        let bytes = storage.read(name).map_err(|error| told(error.to_string()))?;
-        decode(&bytes).map_err(told)
+        let (state, _) = read_file(storage, name).map_err(told)?;
+        Ok(state)
     };
     let state = StateNames::of(names);
     let Some(number) = state.base else {

@@ -145,6 +145,22 @@ impl Chunk {
     }
 }
 
+/// How far a feed is behind what its source holds of a partition.
+///
+/// ```
+/// use fletching::connector::Lag;
+///
+/// let lag = Lag { partition: "trades-0".into(), records: 17 };
+/// assert_eq!(lag.records, 17);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    /// The partition.
+    pub partition: Arc<str>,
+    /// Records that are there and were not read yet, as far as is known.
+    pub records: u64,
+}
+
 /// What came of polling.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -178,6 +194,12 @@ pub trait Feed: Send {
     /// Says whether everything was read up to the point asked for in [`FeedRequest::until`]: at
     /// first all that the source held when the feed was opened.
     fn has_caught_up(&self) -> bool;
+
+    /// Returns how far it is behind in each partition it reads, as it was told last: nothing is asked for
+    /// it. Empty where that is not known.
+    fn lag(&self) -> Vec<Lag> {
+        Vec::new()
+    }
 
     /// Is told that everything up to these positions was committed and is never asked for again.
     ///
@@ -215,8 +237,29 @@ pub trait Feed: Send {
 /// ```
 pub type Membership = Arc<dyn Any + Send + Sync>;
 
+/// What a sink hands to the writer of another, so that this one writes its rows too and shows them
+/// with its own: what it is made of is between a connector's sinks.
+///
+/// ```
+/// use std::sync::Arc;
+/// use fletching::connector::Branch;
+///
+/// let branch: Branch = Arc::new("topic 7".to_string());
+/// assert_eq!(branch.downcast_ref::<String>().map(String::as_str), Some("topic 7"));
+/// ```
+pub type Branch = Arc<dyn Any + Send + Sync>;
+
 /// A sink that publishes epoch after epoch, each whole or not at all.
 pub trait EpochWriter: Send {
+    /// Returns the number of the epoch shown last, of a sink that knows it by itself, as it does
+    /// its [`positions`](Self::positions); none yet is 0.
+    ///
+    /// # Errors
+    /// Fails where it cannot be read.
+    fn epoch(&mut self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Returns the positions shown with the records of the epoch shown last, of a sink that
     /// publishes them together and cannot show after a crash what it had prepared, as a
     /// transaction. They go before those of a checkpoint.
@@ -268,6 +311,25 @@ pub trait EpochWriter: Send {
     fn take_back(&mut self, error: &Error) -> Result<bool> {
         let _ = error;
         Ok(false)
+    }
+
+    /// Takes the rows of another sink into the epochs written here, where it can: returns the number
+    /// by which [`write_branch`](Self::write_branch) knows them.
+    ///
+    /// # Errors
+    /// Fails where the other sink's place cannot be reached.
+    fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
+        let _ = branch;
+        Ok(None)
+    }
+
+    /// Adds a batch for another sink to the epoch in the making, to be shown with its rows.
+    ///
+    /// # Errors
+    /// Fails where the batch cannot be encoded or written.
+    fn write_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
+        let _ = (branch, batch);
+        Err(Error::internal("this writer has no branches"))
     }
 
     /// Says whether dead letters for this place can be part of the epochs written here; then they

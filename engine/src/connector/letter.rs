@@ -141,3 +141,70 @@ pub trait LetterWriter: Send {
     /// Fails where they cannot be written.
     fn commit(&mut self) -> Result<()>;
 }
+
+/// How many records are looked at before a share of them counts.
+const WINDOW_MIN: u64 = 1_000;
+/// After how many records the counting begins anew.
+const WINDOW_MAX: u64 = 10_000;
+
+/// Counts the records that are bad in some way among the last 1,000 to 10,000, against the share of them
+/// that is still an accident. Adding costs a few instructions.
+///
+/// ```
+/// use fletching::connector::BadRate;
+///
+/// let mut rate = BadRate::new(0.01);
+/// rate.add(500, 10);
+/// assert_eq!(rate.too_many(), None);
+/// rate.add(500, 1);
+/// assert_eq!(rate.too_many().as_deref(), Some("11 of the last 1000 records"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct BadRate {
+    share_max: f64,
+    seen: u64,
+    bad: u64,
+}
+
+impl BadRate {
+    /// Begins to count; `share_max` is from 0 to 1.
+    pub fn new(share_max: f64) -> Self {
+        Self {
+            share_max,
+            seen: 0,
+            bad: 0,
+        }
+    }
+
+    /// Takes note of records, `bad` ones among them.
+    pub fn add(&mut self, records: u64, bad: u64) {
+        if records > 0 && self.seen >= WINDOW_MAX {
+            (self.seen, self.bad) = (0, 0);
+        }
+        self.seen += records;
+        self.bad += bad;
+    }
+
+    /// Says in words how many were bad, where those are too many.
+    pub fn too_many(&self) -> Option<String> {
+        let among = self.seen.max(WINDOW_MIN);
+        let is_past = self.bad as f64 > among as f64 * self.share_max;
+        is_past.then(|| format!("{} of the last {among} records", self.bad))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_bad_ones_among_many_are_let_pass() {
+        let mut rate = BadRate::new(0.01);
+        rate.add(10_000, 90);
+        assert_eq!(rate.too_many(), None);
+        // Counting begins anew, so that the good ones before do not hide what comes now.
+        rate.add(1, 0);
+        rate.add(0, 11);
+        assert_eq!(rate.too_many().unwrap(), "11 of the last 1000 records");
+    }
+}

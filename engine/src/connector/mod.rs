@@ -24,13 +24,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-pub use feed::{CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Membership, Polled, Position};
-pub use letter::{BadRowPolicy, DeadLetter, LetterPlace, LetterWriter, OnBadRow};
+pub use feed::{
+    Branch, CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Lag, Membership, Polled, Position,
+};
+pub use letter::{BadRate, BadRowPolicy, DeadLetter, LetterPlace, LetterWriter, OnBadRow};
 pub use memory::PushStream;
 pub(crate) use memory::{MemoryStream, OpenStream};
 pub use options::{OptionSpec, Options};
 pub(crate) use options::{nearest, parse_time_span};
-pub use report::SourceReport;
+pub use report::{Retry, SourceReport};
 pub(crate) use results::MemorySink;
 pub use results::Results;
 
@@ -218,11 +220,14 @@ pub trait Source: Debug + Send + Sync {
         BadRowPolicy::default()
     }
 
-    /// Opens the place of dead letters for a pipeline whose sink cannot take them into its epochs.
+    /// Opens the place of dead letters for a pipeline whose sink cannot take them into its epochs. Where
+    /// other pipelines of the session read the source already, `further` is the pipeline's name: a place
+    /// that has one writer is then one beside the first.
     ///
     /// # Errors
     /// Fails where the source has none, or it cannot be opened.
-    fn letters(&self) -> Result<Box<dyn LetterWriter>> {
+    fn letters(&self, further: Option<&str>) -> Result<Box<dyn LetterWriter>> {
+        let _ = further;
         Err(refused("this source has no place for dead letters"))
     }
 }
@@ -263,6 +268,31 @@ pub trait Sink: Debug + Send + Sync {
         Err(refused(
             "this sink writes one output that ends, not epoch after epoch",
         ))
+    }
+
+    /// Returns the name by which a source that remembers its readers knows a pipeline that writes here.
+    /// Pipelines of one name that write to different places must not be taken for one another.
+    fn reader_name(&self, pipeline: &str) -> String {
+        pipeline.to_owned()
+    }
+
+    /// Starts an output as [`epochs`](Self::epochs) does, for what pipelines write beside their rows, as
+    /// dead letters: several may write here, each under a `consumer` of its own.
+    ///
+    /// # Errors
+    /// As [`epochs`](Self::epochs).
+    fn side_epochs(&self, schema: &SchemaRef, consumer: &str) -> Result<Box<dyn EpochWriter>> {
+        self.epochs(schema, consumer)
+    }
+
+    /// Returns what the writer of another sink needs to write rows for this one into its own epochs,
+    /// where that can be: [`EpochWriter::take_branch`].
+    ///
+    /// # Errors
+    /// Fails where the sink cannot hold these columns.
+    fn branch(&self, schema: &SchemaRef) -> Result<Option<Branch>> {
+        let _ = schema;
+        Ok(None)
     }
 
     /// Begins to write epochs for one of several instances that share a source

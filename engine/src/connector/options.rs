@@ -1,8 +1,11 @@
 //! `WITH (…)` options: typed reading, and errors that name the place and the fix.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+use fletching_planner::is_secret;
 
 use crate::error::{Error, Result};
 
@@ -16,7 +19,7 @@ pub struct OptionSpec {
 }
 
 /// One option's text and its place in the SQL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct OptionValue {
     text: String,
     location: Option<(u64, u64)>,
@@ -31,12 +34,24 @@ struct OptionValue {
 /// assert_eq!(options.parsed::<u64>("rows", "a whole number")?, Some(10));
 /// # Ok::<(), fletching::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     subject: String,
     values: BTreeMap<String, OptionValue>,
     /// What the engine itself understands, for hints.
     engine_names: &'static [&'static str],
+}
+
+impl fmt::Debug for Options {
+    /// Shows secrets as `…`, since what is shown may end in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(name, text)| match is_secret(name) {
+            true => (name, "…"),
+            false => (name, text),
+        });
+        write!(f, "Options of {}: ", self.subject)?;
+        f.debug_map().entries(shown).finish()
+    }
 }
 
 impl Options {
@@ -113,6 +128,29 @@ impl Options {
         match text.trim().parse() {
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(self.bad_value(name, &format!("expected {expected}, found '{text}'"), None)),
+        }
+    }
+
+    /// Returns an option that is a share, from 0 to 1.
+    ///
+    /// ```
+    /// use fletching::connector::Options;
+    ///
+    /// let options = Options::new("stream s").with("late.rate_max", "0.01");
+    /// assert_eq!(options.share("late.rate_max")?, Some(0.01));
+    /// assert!(options.with("late.rate_max", "2").share("late.rate_max").is_err());
+    /// # Ok::<(), fletching::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails where the text is none.
+    pub fn share(&self, name: &str) -> Result<Option<f64>> {
+        let expected = "a share from 0 to 1";
+        match self.parsed::<f64>(name, expected)? {
+            Some(share) if !(0.0..=1.0).contains(&share) => {
+                Err(self.bad_value(name, &format!("expected {expected}, found '{share}'"), None))
+            }
+            share => Ok(share),
         }
     }
 
@@ -271,6 +309,15 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let options = Options::new("stream s")
+            .with("kafka.sasl.password", "hush")
+            .with("topic", "trades");
+        let shown = format!("{options:?}");
+        assert!(!shown.contains("hush") && shown.contains("trades"), "{shown}");
+    }
 
     const SPECS: &[OptionSpec] = &[
         OptionSpec {

@@ -1,5 +1,6 @@
 //! Counters that a source's readers share with the engine.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -15,6 +16,35 @@ pub struct SourceReport {
     readers: AtomicU64,
     readers_ended: AtomicU64,
     examples: Mutex<Vec<String>>,
+    retry: Mutex<Option<Retry>>,
+}
+
+/// Something that does not work, and is tried again and again.
+///
+/// ```
+/// use fletching::connector::Retry;
+///
+/// let retry = Retry { attempts: 3, reason: "broker away: connection refused".into() };
+/// assert_eq!(retry.to_string(), "retrying (3rd time, broker away: connection refused)");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// How many times it was tried in vain.
+    pub attempts: u64,
+    /// What is in the way.
+    pub reason: String,
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ending = match (self.attempts % 10, self.attempts % 100) {
+            (1, rest) if rest != 11 => "st",
+            (2, rest) if rest != 12 => "nd",
+            (3, rest) if rest != 13 => "rd",
+            _ => "th",
+        };
+        write!(f, "retrying ({}{ending} time, {})", self.attempts, self.reason)
+    }
 }
 
 /// How many bad rows are kept in words.
@@ -36,6 +66,16 @@ impl SourceReport {
         if self.bad_rows.fetch_add(1, Relaxed) < EXAMPLES_MAX as u64 {
             self.examples.lock().push(reason());
         }
+    }
+
+    /// Says that something is tried again and again, or, with none, that it works again.
+    pub fn set_retry(&self, retry: Option<Retry>) {
+        *self.retry.lock() = retry;
+    }
+
+    /// Returns what is tried again and again just now.
+    pub fn retry(&self) -> Option<Retry> {
+        self.retry.lock().clone()
     }
 
     /// Counts rows that were left out, for a reason that is the same for all.

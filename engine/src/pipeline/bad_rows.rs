@@ -12,15 +12,10 @@ use arrow_json::WriterBuilder;
 use arrow_json::writer::LineDelimited;
 
 use crate::connector::{
-    BadRowPolicy, DeadLetter, EpochWriter, LetterWriter, OnBadRow, Position, SourceReport,
+    BadRate, BadRowPolicy, DeadLetter, EpochWriter, LetterWriter, OnBadRow, Position, SourceReport,
 };
 use crate::error::{Error, RecordPlace, Result};
-use crate::prepared::{ChainPins, Prepared};
-
-/// How many records are looked at before their share of bad ones counts.
-const WINDOW_MIN: u64 = 1_000;
-/// After how many records the counting begins anew.
-const WINDOW_MAX: u64 = 10_000;
+use crate::prepared::{ChainPins, EpochRows, Prepared};
 
 /// Where the rows of a batch come from.
 #[derive(Debug)]
@@ -31,20 +26,21 @@ pub(super) struct Origin {
 }
 
 /// What is done about bad rows, and the letters of the epoch in the making.
-#[derive(Default)]
 pub(crate) struct BadRows {
     policy: BadRowPolicy,
     /// Where letters go; none where the sink takes them into its own epochs.
     writer: Option<Box<dyn LetterWriter>>,
     report: Arc<SourceReport>,
-    seen: u64,
-    uncomputable: u64,
+    rate: BadRate,
+    /// Whether letters of records that could not be decoded are another pipeline's to write.
+    is_further: bool,
 }
 
 /// What came of computing.
 #[derive(Default)]
 pub(super) struct Computed {
-    pub(super) results: Vec<RecordBatch>,
+    /// Rows, and letters about rows without a match.
+    pub(super) results: EpochRows,
     pub(super) letters: Vec<DeadLetter>,
 }
 
@@ -55,10 +51,31 @@ impl BadRows {
         report: Arc<SourceReport>,
     ) -> Self {
         Self {
+            rate: BadRate::new(policy.rate_max),
             policy,
             writer,
             report,
-            ..Self::default()
+            is_further: false,
+        }
+    }
+
+    /// Leaves the letters of records that cannot be decoded to a pipeline that reads the stream already:
+    /// they belong to the stream, and are written once.
+    pub(crate) fn of_a_further_pipeline(mut self) -> Self {
+        self.is_further = true;
+        self
+    }
+
+    /// Says whether it writes those letters itself.
+    pub(crate) fn is_first(&self) -> bool {
+        !self.is_further
+    }
+
+    /// Gives letters of records that could not be decoded to whoever writes them.
+    pub(super) fn put_undecoded(&mut self, letters: &[DeadLetter], sink: &mut dyn EpochWriter) -> Result<()> {
+        match self.is_further {
+            true => Ok(()),
+            false => self.put(letters, sink),
         }
     }
 
@@ -97,6 +114,8 @@ impl BadRows {
         origins: &[Origin],
     ) -> Result<Computed> {
         let mut computed = Computed::default();
+        self.rate
+            .add(batches.iter().map(|batch| batch.num_rows() as u64).sum(), 0);
         match query.run_pinned(batches, pins) {
             Err(error) if self.policy.on_bad != OnBadRow::Error && is_of_a_row(&error) => {
                 for (batch, origin) in batches.iter().zip(origins) {
@@ -104,10 +123,6 @@ impl BadRows {
                 }
             }
             done => computed.results = done?,
-        }
-        self.seen += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-        if self.seen >= WINDOW_MAX {
-            (self.seen, self.uncomputable) = (0, 0);
         }
         Ok(computed)
     }
@@ -137,11 +152,9 @@ impl BadRows {
         self.halve((query, pins), &second, (origin, from + half), computed)
     }
 
-    fn too_many(&self, error: &Error, origin: &Origin) -> Error {
+    fn too_many(counted: &str, error: &Error, origin: &Origin) -> Error {
         let message = format!(
-            "{} of the last {} rows could not be computed, more than bad_row.rate_max allows; one of them: {error}",
-            self.uncomputable,
-            self.seen.max(WINDOW_MIN)
+            "{counted} could not be computed, more than bad_row.rate_max allows; one of them: {error}"
         );
         Error::Record {
             place: RecordPlace {
@@ -149,7 +162,7 @@ impl BadRows {
                 ..RecordPlace::default()
             },
             message,
-            hint: Some("mend the query, so that it holds for every row".into()),
+            hint: Some("mend the query, so that it holds for every row, or raise bad_row.rate_max".into()),
         }
     }
 
@@ -161,10 +174,9 @@ impl BadRows {
         error: Error,
         computed: &mut Computed,
     ) -> Result<()> {
-        self.uncomputable += 1;
-        let seen = self.seen.max(WINDOW_MIN);
-        if self.uncomputable as f64 > seen as f64 * self.policy.rate_max {
-            return Err(self.too_many(&error, origin));
+        self.rate.add(0, 1);
+        if let Some(counted) = self.rate.too_many() {
+            return Err(Self::too_many(&counted, &error, origin));
         }
         let place = origin.places.get(at).map(i64::to_string).unwrap_or_default();
         self.report

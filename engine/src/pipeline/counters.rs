@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::connector::Position;
+use crate::connector::{Lag, Position, Retry};
 use crate::operator::LookupCounts;
 
 /// How a pipeline is doing.
@@ -47,6 +47,13 @@ pub struct PipelineStats {
     pub bad_rows: u64,
     /// Records older than the watermark.
     pub late: u64,
+    /// Records and rows that went to dead letters, since the start: that could not be decoded or computed,
+    /// came late, or had no match.
+    pub dead_letters: u64,
+    /// How far it is behind in each partition, as far as the source tells.
+    pub lag: Vec<Lag>,
+    /// What is tried again and again just now, where something is in the way.
+    pub retry: Option<Retry>,
     /// The event time up to which everything was seen, in microseconds since 1970.
     pub watermark_us: Option<i64>,
     /// What the lookups have come to, since the start.
@@ -64,6 +71,9 @@ pub(super) struct Counters {
     pub(super) rows_out: AtomicU64,
     pub(super) epoch: AtomicU64,
     pub(super) late: AtomicU64,
+    pub(super) dead_letters: AtomicU64,
+    /// What of an epoch is tried again.
+    pub(super) retry: Mutex<Option<Retry>>,
     pub(super) restored_epoch: AtomicU64,
     pub(super) has_caught_up: AtomicBool,
     pub(super) positions: Mutex<Vec<Position>>,
@@ -78,6 +88,8 @@ impl Default for Counters {
             rows_out: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             late: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
+            retry: Mutex::default(),
             restored_epoch: AtomicU64::new(0),
             has_caught_up: AtomicBool::new(false),
             positions: Mutex::default(),
@@ -94,6 +106,9 @@ impl Counters {
         stats.rows_out = self.rows_out.load(Relaxed);
         stats.epoch = self.epoch.load(Relaxed);
         stats.late = self.late.load(Relaxed);
+        stats.dead_letters = self.dead_letters.load(Relaxed);
+        let retry = self.retry.lock().clone();
+        stats.retry = retry.or(stats.retry.take());
         stats.restored_epoch = self.restored_epoch.load(Relaxed);
         stats.has_caught_up = self.has_caught_up.load(Relaxed);
         stats.positions = self.positions.lock().clone();

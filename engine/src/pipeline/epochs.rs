@@ -29,9 +29,10 @@ use super::event_time::EventTime;
 use super::inbox::Inbox;
 use super::phase::{AtPhase, Phase};
 use super::sharing::Sharing;
+use super::sides::{LATE, Sides};
 use crate::checkpoint::{Checkpoint, Keeper, Turn};
 use crate::clock::Clock;
-use crate::connector::{Chunk, DeadLetter, EpochWriter, Polled, Position};
+use crate::connector::{Chunk, DeadLetter, EpochWriter, Polled, Position, Retry};
 use crate::error::{Error, Result};
 use crate::prepared::{ChainPins, Prepared};
 
@@ -66,8 +67,8 @@ pub(crate) struct EpochLoop {
     pub(crate) limits: EpochLimits,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) event_time: Option<EventTime>,
-    /// Where late records go, where they are kept apart.
-    pub(crate) letters: Option<Box<dyn EpochWriter>>,
+    /// What goes to other sinks than that of the rows.
+    pub(crate) sides: Sides,
     /// What is done about records that become no row of the result.
     pub(crate) bad_rows: BadRows,
     pub(super) counters: Arc<Counters>,
@@ -121,6 +122,17 @@ impl State {
             self.positions = positions;
             self.is_finished = false;
         }
+    }
+
+    /// Returns the epoch committed last.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Takes the number of the epoch that the sink has shown last: what stands beside the rows is shown up
+    /// to there.
+    pub(crate) fn resume_after(&mut self, epoch: u64) {
+        self.epoch = epoch;
     }
 
     /// Returns where each partition stands.
@@ -196,9 +208,7 @@ impl EpochLoop {
         (self.at_phase)(Phase::Restoring)?;
         let turn = self.turn()?;
         self.writer.restore(self.state.epoch)?;
-        if let Some(letters) = &mut self.letters {
-            letters.restore(self.state.epoch)?;
-        }
+        self.sides.restore(self.state.epoch)?;
         self.bad_rows.restore(&self.state.positions())?;
         drop(turn);
         self.counters.restored_epoch.store(self.state.epoch, Relaxed);
@@ -230,9 +240,18 @@ impl EpochLoop {
         let computed = self.bad_rows.compute(query, &round.batches, &round.origins)?;
         self.making.pins = Some(pins);
         (self.at_phase)(Phase::Computed)?;
-        for batch in computed.results {
+        for batch in computed.results.rows {
             self.write(&batch)?;
         }
+        if !self.sides.are_none() {
+            let rows = round.batches.iter().map(|batch| batch.num_rows() as u64);
+            self.sides.saw(rows.sum(), false);
+            for (sink, letters) in &computed.results.letters {
+                self.count_letters(letters.num_rows());
+                self.sides.write(sink, letters, self.writer.as_mut())?;
+            }
+        }
+        self.count_letters(computed.letters.len());
         self.bad_rows.put(&computed.letters, self.writer.as_mut())?;
         (self.at_phase)(Phase::Written)?;
         if self.is_at_limit() {
@@ -324,24 +343,27 @@ impl EpochLoop {
         let rows = batch.num_rows();
         round.rows += (rows + letters.len()) as u64;
         round.bytes += bytes_of(&batch) + letters.iter().map(bytes_of_letter).sum::<u64>();
-        self.bad_rows.put(&letters, self.writer.as_mut())?;
+        self.count_letters(letters.len());
+        self.bad_rows.put_undecoded(&letters, self.writer.as_mut())?;
         let batch = match &mut self.event_time {
             Some(time) => {
                 let taken = time.take(batch, &position.partition, self.clock.as_ref())?;
                 self.counters.late.fetch_add(taken.late, Relaxed);
-                if let (Some(letters), Some(apart)) = (&mut self.letters, &taken.apart) {
-                    letters.write(apart)?;
+                self.sides.saw(rows as u64, true);
+                if let Some(apart) = &taken.apart {
+                    self.counters
+                        .dead_letters
+                        .fetch_add(apart.num_rows() as u64, Relaxed);
+                    self.sides.write(LATE, apart, self.writer.as_mut())?;
                 }
+                let mut at = 0..rows;
+                places.retain(|_| at.next().is_none_or(|at| !taken.is_out(at)));
                 *self.counters.watermark_us.lock() = time.watermark_us(self.clock.as_ref());
                 taken.passed
             }
             None => batch,
         };
         if batch.num_rows() > 0 {
-            if batch.num_rows() != rows {
-                // Late records are gone, and with them which place is whose.
-                places.clear();
-            }
             round.origins.push(Origin {
                 partition: Arc::clone(&position.partition),
                 places,
@@ -379,9 +401,7 @@ impl EpochLoop {
         let turn = self.turn()?;
         let writer = &mut self.writer;
         self.query.on_threads(|| writer.prepare(epoch, &positions))?;
-        if let Some(letters) = &mut self.letters {
-            letters.prepare(epoch, &positions)?;
-        }
+        self.sides.prepare(epoch, &positions)?;
         self.bad_rows.prepare(&positions)?;
         (self.at_phase)(Phase::Prepared)?;
         if let (Some(keeper), Some(turn)) = (&self.keeper, &turn) {
@@ -391,7 +411,9 @@ impl EpochLoop {
         self.show(epoch)?;
         (self.at_phase)(Phase::Committed)?;
         drop(turn);
-        self.sharing.failures = 0;
+        if std::mem::take(&mut self.sharing.failures) > 0 {
+            *self.counters.retry.lock() = None;
+        }
         self.inbox.committed(positions)?;
         self.state.epoch = epoch;
         if let Some(pins) = self.making.pins.take() {
@@ -413,15 +435,20 @@ impl EpochLoop {
     fn show(&mut self, epoch: u64) -> Result<()> {
         let mut attempt = 1;
         loop {
-            let letters = self
-                .letters
-                .as_mut()
-                .map_or(Ok(()), |letters| letters.commit(epoch).map(|_| ()));
-            let shown = letters.and_then(|()| self.writer.commit(epoch));
-            match shown.and_then(|_| self.bad_rows.commit()) {
-                Ok(()) => return Ok(()),
+            let shown = self.writer.commit(epoch);
+            let beside = shown.and_then(|_| self.sides.commit(epoch));
+            match beside.and_then(|()| self.bad_rows.commit()) {
+                Ok(()) => {
+                    if attempt > 1 {
+                        *self.counters.retry.lock() = None;
+                    }
+                    return Ok(());
+                }
                 Err(error @ (Error::File { .. } | Error::External { .. })) if attempt < COMMIT_ATTEMPTS => {
-                    let _ = error;
+                    *self.counters.retry.lock() = Some(Retry {
+                        attempts: u64::from(attempt),
+                        reason: format!("to show epoch {epoch}: {error}"),
+                    });
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -444,6 +471,10 @@ impl EpochLoop {
             counters: counters.map(|(name, count)| (name.to_string(), count)).to_vec(),
             watermarks: self.event_time.as_ref().map_or_else(Vec::new, EventTime::marks),
         }
+    }
+
+    fn count_letters(&self, letters: usize) {
+        self.counters.dead_letters.fetch_add(letters as u64, Relaxed);
     }
 
     pub(super) fn count(&self) {

@@ -53,6 +53,15 @@ pub(crate) struct Taken {
     pub(crate) apart: Option<RecordBatch>,
     /// How many were late.
     pub(crate) late: u64,
+    /// Which of them do not go on; empty where all do.
+    out: Vec<bool>,
+}
+
+impl Taken {
+    /// Says whether a record does not go on.
+    pub(crate) fn is_out(&self, at: usize) -> bool {
+        self.out.get(at).copied().unwrap_or(false)
+    }
 }
 
 /// Follows the event time of a stream.
@@ -125,12 +134,13 @@ impl EventTime {
                 passed: batch,
                 apart: None,
                 late,
+                out: Vec::new(),
             });
         }
         let passes: BooleanArray = is_late.iter().map(|is_late| Some(!is_late)).collect();
         let apart = match self.spec.late {
             Late::Apart => {
-                let is_late: BooleanArray = is_late.into_iter().map(Some).collect();
+                let is_late: BooleanArray = is_late.iter().copied().map(Some).collect();
                 Some(filter_record_batch(&batch, &is_late)?)
             }
             _ => None,
@@ -139,6 +149,7 @@ impl EventTime {
             passed: filter_record_batch(&batch, &passes)?,
             apart,
             late,
+            out: is_late,
         })
     }
 
@@ -214,15 +225,16 @@ mod tests {
         let clock = At(0, 0);
         for cut in 0..=times.len() {
             let mut whole = event_time(Late::Apart);
-            let (mut kept, mut late, mut apart) = (0, 0, 0);
+            let (mut kept, mut late, mut apart, mut out) = (0, 0, 0, 0);
             for part in [&times[..cut], &times[cut..]] {
                 let taken = whole.take(batch(part), &name, &clock).unwrap();
                 kept += taken.passed.num_rows();
+                out += (0..part.len()).filter(|at| taken.is_out(*at)).count();
                 late += taken.late;
                 apart += taken.apart.map_or(0, |apart| apart.num_rows());
             }
             // 14 and 13 are below 20 - 5, 34 and 9 below 40 - 5.
-            assert_eq!((kept, late, apart), (5, 4, 4), "cut at {cut}");
+            assert_eq!((kept, late, apart, out), (5, 4, 4, 4), "cut at {cut}");
             assert_eq!(whole.watermark_us(&clock), Some(35));
         }
     }

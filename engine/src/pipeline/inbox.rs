@@ -8,6 +8,7 @@
 //!
 //! A full queue stops the polling: that is all the backpressure there is, and all that is needed.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -16,15 +17,17 @@ use std::sync::atomic::{
 };
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::connector::{Feed, Polled, Position};
+use crate::connector::{Feed, Lag, Polled, Position};
 use crate::error::{Error, Result};
 
 /// Chunks that may wait for the loop.
 const CHUNKS_WAITING_MAX: usize = 32;
+/// How often a feed is asked how far it is behind.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 /// How long a feed may wait for records before it is asked whether to go on.
 const POLL_WAIT: Duration = Duration::from_millis(50);
 
@@ -67,9 +70,54 @@ struct Orders {
     must_rejoin: AtomicBool,
     /// What went wrong after the loop has stopped listening.
     last: Mutex<Option<Error>>,
+    lags: Arc<Lags>,
+}
+
+/// How far a pipeline is behind in each partition: what its feed has not read, and what waits for the loop.
+#[derive(Default)]
+pub(super) struct Lags(Mutex<BTreeMap<Arc<str>, (u64, u64)>>);
+
+impl Lags {
+    /// Takes note of what a feed says of itself.
+    fn tell(&self, told: Vec<Lag>) {
+        if told.is_empty() {
+            return;
+        }
+        let mut lags = self.0.lock();
+        lags.retain(|partition, (_, waiting)| {
+            *waiting > 0 || told.iter().any(|lag| lag.partition == *partition)
+        });
+        for lag in told {
+            lags.entry(lag.partition).or_default().0 = lag.records;
+        }
+    }
+
+    fn change(&self, polled: &Polled, change: impl Fn(u64, u64) -> u64) {
+        if let Polled::Records(chunk) = polled {
+            let records = (chunk.batch.num_rows() + chunk.letters.len()) as u64;
+            if let Some((_, waiting)) = self.0.lock().get_mut(&chunk.position.partition) {
+                *waiting = change(*waiting, records);
+            }
+        }
+    }
+
+    /// Returns them, the partitions in order.
+    pub(super) fn get(&self) -> Vec<Lag> {
+        let lags = self.0.lock();
+        let lag = |(partition, (unread, waiting)): (&Arc<str>, &(u64, u64))| Lag {
+            partition: Arc::clone(partition),
+            records: unread + waiting,
+        };
+        lags.iter().map(lag).collect()
+    }
 }
 
 impl Prefetch {
+    /// Returns how far it is behind, kept up to date by its thread.
+    pub(super) fn lags(&self) -> Arc<Lags> {
+        Arc::clone(&self.orders.lags)
+    }
+
     /// Begins to poll a feed.
     pub(crate) fn start(name: &str, feed: Box<dyn Feed>) -> Result<Self> {
         let (sender, receiver) = sync_channel(CHUNKS_WAITING_MAX);
@@ -105,6 +153,7 @@ fn run(mut feed: Box<dyn Feed>, sender: &SyncSender<Result<Polled>>, orders: &Or
 
 fn poll(feed: &mut dyn Feed, sender: &SyncSender<Result<Polled>>, orders: &Orders) -> Result<()> {
     let mut has_ended = false;
+    let mut told = Instant::now();
     loop {
         // Read before what is committed, so that nothing committed before the end is missed.
         let is_closed = orders.is_closed.load(Relaxed);
@@ -123,10 +172,15 @@ fn poll(feed: &mut dyn Feed, sender: &SyncSender<Result<Polled>>, orders: &Order
             feed.rejoin()?;
         }
         let polled = feed.poll(POLL_WAIT)?;
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            orders.lags.tell(feed.lag());
+        }
         orders.has_caught_up.store(feed.has_caught_up(), Relaxed);
         has_ended = matches!(polled, Polled::End);
         let is_revoked = matches!(polled, Polled::Revoked);
         if !matches!(polled, Polled::Idle) {
+            orders.lags.change(&polled, u64::saturating_add);
             // Nobody listens once the inbox is closed.
             let _ = sender.send(Ok(polled));
         }
@@ -142,7 +196,7 @@ impl Inbox for Prefetch {
             return Ok(Polled::End);
         };
         match receiver.recv_timeout(wait) {
-            Ok(polled) => polled,
+            Ok(polled) => polled.inspect(|polled| self.orders.lags.change(polled, u64::saturating_sub)),
             Err(RecvTimeoutError::Timeout) => Ok(Polled::Idle),
             Err(RecvTimeoutError::Disconnected) => Err(Error::internal("a source has ended without a word")),
         }

@@ -1,7 +1,8 @@
 //! Pipelines: queries over streams that do not end, run by epochs.
 //!
 //! `epochs.rs` is the loop, `inbox.rs` its source polled ahead, `event_time.rs` its watermark,
-//! `bad_rows.rs` what becomes of records that make no row,
+//! `bad_rows.rs` what becomes of records that make no row, `sides.rs` what goes to other sinks,
+//! `resume.rs` where a restart goes on,
 //! `refuse.rs` what cannot go on for ever; `session/pipelines.rs` starts one from SQL.
 
 mod bad_rows;
@@ -11,7 +12,9 @@ mod event_time;
 mod inbox;
 mod phase;
 mod refuse;
+mod resume;
 mod sharing;
+mod sides;
 #[cfg(test)]
 mod simulation;
 
@@ -27,12 +30,16 @@ use parking_lot::{Condvar, Mutex};
 pub(crate) use self::bad_rows::BadRows;
 use self::counters::Counters;
 pub use self::counters::{PipelineState, PipelineStats};
-pub(crate) use self::epochs::{EpochLimits, EpochLoop, Making, State};
+use self::epochs::State;
+pub(crate) use self::epochs::{EpochLimits, EpochLoop, Making};
 pub(crate) use self::event_time::{EventTime, EventTimeSpec, Late};
+use self::inbox::Lags;
 pub(crate) use self::inbox::Prefetch;
 pub(crate) use self::phase::at_phases;
 pub(crate) use self::refuse::{check_plan, not_row_by_row};
+pub(crate) use self::resume::Resumed;
 use self::sharing::Sharing;
+pub(crate) use self::sides::{LATE, Side, Sides};
 use crate::checkpoint::Keeper;
 use crate::clock::SystemClock;
 use crate::connector::{EpochWriter, SourceReport};
@@ -52,9 +59,12 @@ pub struct Pipeline {
 struct Shared {
     name: String,
     stream: String,
+    /// Whether it writes the letters of records of the stream that cannot be decoded.
+    writes_letters: bool,
     query: Arc<Prepared>,
     report: Arc<SourceReport>,
     counters: Arc<Counters>,
+    lags: Arc<Lags>,
     stop: Arc<AtomicBool>,
     end: Mutex<End>,
     has_ended: Condvar,
@@ -89,8 +99,8 @@ pub(crate) struct Parts {
     pub(crate) keeper: Option<Keeper>,
     pub(crate) limits: EpochLimits,
     pub(crate) event_time: Option<EventTime>,
-    /// Where late records go, where they are kept apart.
-    pub(crate) letters: Option<Box<dyn EpochWriter>>,
+    /// What goes to other sinks than that of the rows.
+    pub(crate) sides: Sides,
     pub(crate) bad_rows: BadRows,
     pub(crate) state: State,
     /// Whether other instances read the stream's other partitions.
@@ -105,7 +115,9 @@ impl Pipeline {
         let counters = Arc::<Counters>::default();
         counters.late.store(parts.late, Relaxed);
         let stop = Arc::<AtomicBool>::default();
+        let writes_letters = parts.bad_rows.is_first();
         let inbox = Prefetch::start(&parts.stream, parts.feed)?;
+        let lags = inbox.lags();
         let mut epochs = EpochLoop {
             query: Arc::clone(&parts.query),
             inbox: Box::new(inbox),
@@ -114,7 +126,7 @@ impl Pipeline {
             limits: parts.limits,
             clock: Box::new(SystemClock::new()),
             event_time: parts.event_time,
-            letters: parts.letters,
+            sides: parts.sides,
             bad_rows: parts.bad_rows,
             counters: Arc::clone(&counters),
             stop: Arc::clone(&stop),
@@ -129,9 +141,11 @@ impl Pipeline {
         let shared = Arc::new(Shared {
             name: parts.name,
             stream: parts.stream,
+            writes_letters,
             query: parts.query,
             report: parts.report,
             counters,
+            lags,
             stop,
             end: Mutex::default(),
             has_ended: Condvar::new(),
@@ -150,6 +164,11 @@ impl Pipeline {
                 message: format!("cannot start a thread for the pipeline {}: {error}", shared.name),
             })?;
         Ok(Self { shared })
+    }
+
+    /// Says whether it runs and writes the letters of records of a stream that cannot be decoded.
+    pub(crate) fn writes_letters_of(&self, stream: &str) -> bool {
+        self.shared.writes_letters && self.shared.stream == stream && !self.shared.end.lock().has_come
     }
 
     /// Returns its name: that of its sink.
@@ -181,6 +200,9 @@ impl Pipeline {
             has_caught_up: false,
             bad_rows: self.shared.report.bad_rows(),
             late: 0,
+            dead_letters: 0,
+            lag: self.shared.lags.get(),
+            retry: self.shared.report.retry(),
             watermark_us: None,
             lookups: self.shared.query.lookup_counts(),
             restored_epoch: 0,

@@ -1,6 +1,7 @@
 //! The phases of an epoch, and what is done at their borders: nothing, but in tests.
 
 use crate::error::Result;
+use crate::kill_points;
 
 /// The borders between the phases of a pipeline's life, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +25,22 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
+    /// Returns its name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Restoring => "restoring",
+            Self::Restored => "restored",
+            Self::Polled => "polled",
+            Self::Computed => "computed",
+            Self::Written => "written",
+            Self::Prepared => "prepared",
+            Self::Checkpointed => "checkpointed",
+            Self::Committed => "committed",
+        }
+    }
+
     /// All of them.
-    #[cfg(any(test, debug_assertions))]
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 8] = [
         Self::Restoring,
         Self::Restored,
@@ -41,31 +56,10 @@ impl Phase {
 /// What is called at each border.
 pub(crate) type AtPhase = Box<dyn FnMut(Phase) -> Result<()> + Send>;
 
-/// Does nothing at the borders.
-#[cfg(not(debug_assertions))]
+/// Comes by the places at which a debug build can be made to end.
 pub(crate) fn at_phases() -> AtPhase {
-    Box::new(|_| Ok(()))
-}
-
-/// Ends the program, as a kill would, where `FLETCHING_ABORT_AT` says so: `prepared:3` is the third
-/// time that an epoch was prepared. A release build knows nothing of it.
-#[cfg(debug_assertions)]
-pub(crate) fn at_phases() -> AtPhase {
-    let Ok(text) = std::env::var("FLETCHING_ABORT_AT") else {
-        return Box::new(|_| Ok(()));
-    };
-    let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
-    let mut left: u64 = count.parse().unwrap_or(1);
-    let target = Phase::ALL
-        .into_iter()
-        .find(|phase| format!("{phase:?}").eq_ignore_ascii_case(name));
-    Box::new(move |phase| {
-        if Some(phase) == target {
-            left = left.saturating_sub(1);
-            if left == 0 {
-                std::process::abort();
-            }
-        }
+    Box::new(|phase| {
+        kill_points::pass(phase.name());
         Ok(())
     })
 }

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::epochs::{EpochLoop, Making, WAIT_MAX};
-use crate::connector::Polled;
+use crate::connector::{Polled, Retry};
 use crate::error::{Error, Result};
 
 /// How many epochs in a row may be taken back before the pipeline gives up.
@@ -46,6 +46,10 @@ impl EpochLoop {
         if !self.sharing.is_on || self.sharing.failures >= FAILURES_MAX || !self.writer.take_back(&error)? {
             return Err(error);
         }
+        *self.counters.retry.lock() = Some(Retry {
+            attempts: u64::from(self.sharing.failures) + 1,
+            reason: format!("an epoch is taken back: {error}"),
+        });
         std::thread::sleep(PAUSE * (1 << self.sharing.failures));
         self.sharing.failures += 1;
         if !self.sharing.is_revoked {

@@ -30,7 +30,7 @@ impl Chain {
     /// is nothing; no row waits, and none becomes a dead letter.
     pub(crate) fn run_alone(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         let pins = self.pin()?;
-        let done = self.run_pinned(batch, &pins);
+        let done = self.run_pinned(batch, &pins, None);
         self.release(pins);
         done
     }
@@ -55,12 +55,18 @@ impl Chain {
         }
     }
 
-    /// Runs every step over one batch, with tables as they were pinned.
-    pub(super) fn run_pinned(&self, batch: RecordBatch, pins: &ChainPins) -> Result<Vec<RecordBatch>> {
+    /// Runs every step over one batch, with tables as they were pinned; `letters` takes those about rows
+    /// without a match.
+    pub(super) fn run_pinned(
+        &self,
+        batch: RecordBatch,
+        pins: &ChainPins,
+        letters: Option<&dyn Letters>,
+    ) -> Result<Vec<RecordBatch>> {
         let mut batches = vec![batch];
         for (step, pinned) in self.0.iter().zip(&pins.0) {
             batches = match (step, pinned) {
-                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, (None, false))?,
+                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, (letters, false))?,
                 _ => step.run_each(&batches)?,
             };
             batches.retain(|batch| batch.num_rows() > 0);

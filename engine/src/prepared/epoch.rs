@@ -1,15 +1,43 @@
 //! Prepared queries run by epochs: many batches, every table at one version throughout.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
-use super::{ChainPins, Kind, Prepared, check_policies, pieces};
+use super::{ChainPins, Kind, Prepared, pieces};
+use crate::connector::Sink;
 use crate::error::{Error, Result};
 use crate::fit::fit;
+use crate::operator::{CallLetters, Letters};
 
 /// Batches of fewer rows are gathered up to this many: a step costs some microseconds a batch.
 const SMALL_ROWS: usize = 1024;
+
+/// What came of batches: rows, and letters about rows without a match with the names of their sinks,
+/// both in the order of the input.
+#[derive(Default)]
+pub(crate) struct EpochRows {
+    pub(crate) rows: Vec<RecordBatch>,
+    pub(crate) letters: Vec<(String, RecordBatch)>,
+}
+
+impl EpochRows {
+    /// Adds what came of the batches that follow.
+    pub(crate) fn extend(&mut self, next: Self) {
+        self.rows.extend(next.rows);
+        self.letters.extend(next.letters);
+    }
+}
+
+/// A sink of letters about rows without a match.
+pub(crate) struct LetterSink {
+    pub(crate) name: String,
+    pub(crate) sink: Arc<dyn Sink>,
+    /// The share of rows past which the run ends, from 0 to 1.
+    pub(crate) rate_max: f64,
+}
 
 impl Prepared {
     /// Says whether every row can be computed by itself, so that the query can go on for ever.
@@ -17,12 +45,48 @@ impl Prepared {
         matches!(self.kind, Kind::Chain(_))
     }
 
-    /// Fails where a miss is to leave something behind, which no epoch would commit.
+    /// Fails where a row is to wait: no checkpoint would keep it.
     ///
     /// # Errors
     /// Names the table whose `on_miss` it is.
     pub(crate) fn check_epoch_misses(&self) -> Result<()> {
-        check_policies(&self.lookups, "and this stream does not")
+        let mut arms = self.lookups.iter().flat_map(|join| join.arms());
+        match arms.find(|arm| arm.lets_wait()) {
+            None => Ok(()),
+            Some(arm) => Err(Error::Option {
+                subject: format!("table {}", arm.source),
+                message: "on_miss = 'wait' needs a run that ends, and this stream does not".into(),
+                hint: Some(
+                    "say /*+ ON_MISS(alias, 'dead_letter') */ or 'null' in the query, and look after those rows \
+                     once the table has their keys"
+                        .into(),
+                ),
+                location: None,
+            }),
+        }
+    }
+
+    /// Returns the sinks that its lookups name for letters about rows without a match, each once.
+    pub(crate) fn letter_sinks(&self) -> Vec<LetterSink> {
+        let Some(outbox) = &self.outbox else {
+            return Vec::new();
+        };
+        let arms: Vec<_> = self.lookups.iter().flat_map(|join| join.arms()).collect();
+        let share = |name: &str| {
+            let own = arms.iter().filter(|arm| arm.letter_sink() == Some(name));
+            let shares = own.filter_map(|arm| arm.source.table());
+            shares
+                .map(|table| table.options().miss.rate_max)
+                .fold(1.0, f64::min)
+        };
+        let sinks = outbox.sinks().into_iter();
+        sinks
+            .map(|(name, sink)| LetterSink {
+                rate_max: share(&name),
+                name,
+                sink,
+            })
+            .collect()
     }
 
     /// Pins the tables for an epoch.
@@ -51,24 +115,33 @@ impl Prepared {
         self.session.pool()?.install(work)
     }
 
-    /// Runs the query over batches of an epoch. Rows come out in the order of the input; long
-    /// batches are cut, and the pieces computed in parallel.
+    /// Runs the query over batches of an epoch. Rows and letters come out in the order of the input;
+    /// long batches are cut, and the pieces computed in parallel.
     ///
     /// # Errors
-    /// Fails where a row cannot be computed.
-    pub(crate) fn run_pinned(&self, batches: &[RecordBatch], pins: &ChainPins) -> Result<Vec<RecordBatch>> {
+    /// Fails where a row cannot be computed; there are then no letters either.
+    pub(crate) fn run_pinned(&self, batches: &[RecordBatch], pins: &ChainPins) -> Result<EpochRows> {
         let Kind::Chain(chain) = &self.kind else {
             return Err(Error::internal("a query that is no chain is run by epochs"));
         };
         let gathered = gather_small(batches)?;
         let pieces: Vec<RecordBatch> = gathered.iter().flat_map(pieces).collect();
-        let run = |piece: &RecordBatch| self.all(chain.run_pinned(fit(piece, &self.input)?, pins)?);
-        if pieces.len() < 2 || self.session.thread_count() == 1 {
-            return Ok(pieces.iter().map(run).collect::<Result<Vec<_>>>()?.concat());
-        }
-        let pool = self.session.pool()?;
-        let results = pool.install(|| pieces.par_iter().map(run).collect::<Result<Vec<_>>>())?;
-        Ok(results.concat())
+        let run = |piece: &RecordBatch| {
+            let letters = self.outbox.as_ref().map(|_| CallLetters::default());
+            let taker = letters.as_ref().map(|letters| letters as &dyn Letters);
+            let rows = self.all(chain.run_pinned(fit(piece, &self.input)?, pins, taker)?)?;
+            let letters = letters.map_or_else(Vec::new, |letters| letters.drain());
+            Ok(EpochRows { rows, letters })
+        };
+        let parts: Vec<EpochRows> = if pieces.len() < 2 || self.session.thread_count() == 1 {
+            pieces.iter().map(run).collect::<Result<_>>()?
+        } else {
+            let pool = self.session.pool()?;
+            pool.install(|| pieces.par_iter().map(run).collect::<Result<_>>())?
+        };
+        let mut all = EpochRows::default();
+        parts.into_iter().for_each(|part| all.extend(part));
+        Ok(all)
     }
 }
 

@@ -31,6 +31,7 @@ use rayon::prelude::{IntoParallelRefIterator, ParallelIterator};
 
 use self::call::{Call, Parkings, Turn};
 pub(crate) use self::chain::{Chain, ChainPins};
+pub(crate) use self::epoch::EpochRows;
 use self::outbox::Outbox;
 use crate::clock::WaitClock;
 use crate::error::{Error, Result};
@@ -395,8 +396,9 @@ pub(crate) fn check_policies(lookups: &[Arc<LookupJoin>], but: &str) -> Result<(
     Ok(())
 }
 
-/// Rows worked on at once: row ids and masks of so many stay in a core's second-level cache.
-const PIECE_ROWS_MAX: usize = 1 << 16;
+/// Rows worked on at once: the table's rows that so many find are still in a core's second-level cache
+/// when they are gathered.
+const PIECE_ROWS_MAX: usize = 1 << 14;
 
 /// From this many rows on, what a call gives is more than caches hold.
 const KEPT_ROWS_MIN: usize = 1 << 20;

@@ -62,6 +62,15 @@ impl Outbox {
         }
     }
 
+    /// Returns the sinks with their names.
+    pub(super) fn sinks(&self) -> Vec<(String, Arc<dyn Sink>)> {
+        let boxes = self.boxes.lock();
+        boxes
+            .iter()
+            .map(|own| (own.name.clone(), Arc::clone(&own.sink)))
+            .collect()
+    }
+
     /// Takes the letters of a call. Where one finds no room, none is taken.
     pub(super) fn put(&self, letters: Vec<(String, RecordBatch)>) -> Result<()> {
         if letters.is_empty() {

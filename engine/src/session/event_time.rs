@@ -20,12 +20,14 @@ pub(crate) struct StreamTime {
     late: LateOptions,
 }
 
-/// The options `late` and `late.dead_letter`.
+/// The options `late`, `late.dead_letter` and `late.rate_max`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LateOptions {
     late: Late,
     /// The sink that late records go to.
     dead_letter: Option<String>,
+    /// The share of records that may be late; more end the pipeline.
+    rate_max: Option<f64>,
     is_given: bool,
 }
 
@@ -51,11 +53,18 @@ impl LateOptions {
             let hint = "add late = 'dead_letter'";
             return wrong("late.dead_letter", "late records do not go there", hint);
         }
+        let rate_max = options.share("late.rate_max")?;
+        if late != Late::Apart && rate_max.is_some() {
+            let hint = "add late = 'dead_letter'";
+            return wrong("late.rate_max", "late records do not go anywhere", hint);
+        }
         let is_given = options.take("late").is_some();
         options.take("late.dead_letter");
+        options.take("late.rate_max");
         Ok(Self {
             late,
             dead_letter,
+            rate_max,
             is_given,
         })
     }
@@ -120,6 +129,11 @@ impl StreamTime {
             idle_us: u64::try_from(idle.as_micros()).unwrap_or(u64::MAX),
             late: self.late.late,
         }
+    }
+
+    /// Returns the share of records that may be late.
+    pub(super) fn late_rate_max(&self) -> f64 {
+        self.late.rate_max.unwrap_or(1.0)
     }
 
     /// Returns the name of the sink that late records go to.

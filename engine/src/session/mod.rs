@@ -13,6 +13,7 @@ mod rows;
 mod run;
 mod settings;
 mod show;
+mod sides;
 mod statements;
 mod streams;
 mod table_options;
@@ -26,7 +27,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use fletching_planner::{ParsedStatement, Planned, Planner, RelationKind, Warning, WarningKind};
+use fletching_planner::{
+    ParsedStatement, Planned, Planner, RelationKind, Warning, WarningKind, without_secrets,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Runtime;
 
@@ -484,7 +487,7 @@ impl Session {
             Ok(planned) => Ok(planned?),
             Err(_) => Err(Error::internal(format!(
                 "planning panicked on: {}",
-                statement.text()
+                without_secrets(statement.text())
             ))),
         }
     }

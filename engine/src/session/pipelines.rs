@@ -8,17 +8,18 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use fletching_planner::{
-    CreateRelation, ParsedStatement, RelationKind, SqlError, Statement, Warning, WarningKind,
+    CreateRelation, ParsedStatement, RelationKind, SqlError, Statement, Warning, WarningKind, without_secrets,
 };
 
-use super::event_time::{StreamTime, late_sink};
+use super::event_time::StreamTime;
 use super::pipeline_settings::PipelineSettings;
 use super::rows::Outcome;
+use super::sides::covers_computing;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, relations_of};
 use crate::checkpoint::{Checkpoint, Keeper, PipelineIdentity, folder_name};
-use crate::connector::{self, BadRowPolicy, EpochWriter, FeedRequest, OnBadRow, Source, SourceReport};
+use crate::connector::{self, FeedRequest, OnBadRow};
 use crate::error::{Error, Result};
-use crate::pipeline::{BadRows, EpochLimits, EventTime, Parts, Pipeline, State, check_plan, not_row_by_row};
+use crate::pipeline::{EpochLimits, EventTime, Parts, Pipeline, Resumed, check_plan, not_row_by_row};
 use crate::prepared::Prepared;
 
 /// A sink over a stream that does not end, planned.
@@ -142,10 +143,13 @@ impl Session {
             return Err(Error::internal("a sink has lost its query"));
         };
         check_plan(&plan, stream)?;
+        if let Some(warning) = covers_computing(&plan, stream, &entry.source.bad_rows().on_bad) {
+            self.warn(warning);
+        }
         let identity = PipelineIdentity {
             name: create.name.clone(),
             fingerprint: statement.fingerprint(),
-            sql: statement.text().to_string(),
+            sql: without_secrets(statement.text()).into_owned(),
         };
         Ok(Some(Continuous {
             create,
@@ -214,49 +218,37 @@ impl Session {
         self.inner.progress.clear();
         let settings = self.inner.settings.read().clone();
         let (keeper, checkpoint) = self.keeper(identity)?;
-        let mut state = checkpoint
-            .as_ref()
-            .map_or_else(State::default, State::of_checkpoint);
         let mut request = FeedRequest::all();
         request.batch_rows_max = settings.batch_rows;
         request.projection.clone_from(&columns);
-        request.consumer.clone_from(&name);
+        request.consumer = sink.reader_name(&name);
         request.hands_over = true;
         let is_shared = entry.source.is_shared();
-        let (mut writer, feed) = if is_shared {
-            // Where partitions are read from is the group's to say.
-            state.resume_at(Vec::new());
+        let (mut writer, feed, membership, resumed) = if is_shared {
+            let resumed = Resumed::of_a_member(checkpoint.as_ref());
             let feed = entry.source.feed(&request)?;
             let membership = feed
                 .membership()
                 .ok_or_else(|| Error::internal("a shared source has no membership"))?;
-            (sink.shared_epochs(&schema, &name, &membership)?, feed)
+            let writer = sink.shared_epochs(&schema, &name, &membership)?;
+            (writer, feed, Some(membership), resumed)
         } else {
             let mut writer = sink.epochs(&schema, &name)?;
-            let shown = writer.positions()?;
-            // A place that says it has shown nothing, where it has shown epochs, has forgotten them.
-            if let Some(positions) = shown.filter(|shown| !shown.is_empty() || !state.has_shown()) {
-                state.resume_at(positions);
-            }
-            request.from = state.positions();
-            (writer, entry.source.feed(&request)?)
+            let resumed = Resumed::new(checkpoint.as_ref(), keeper.as_ref(), writer.as_mut())?;
+            request.from = resumed.state.positions();
+            (writer, entry.source.feed(&request)?, None, resumed)
         };
         let report = Arc::clone(&request.report);
-        let bad_rows = bad_rows(&stream, entry.source.as_ref(), writer.as_mut(), &report)?;
+        let bad_rows = self.bad_rows((&stream, entry.source.as_ref()), &name, writer.as_mut(), &report)?;
         let limits = limits(&settings.pipelines, keeper.is_some(), limit);
-        let (marks, late) = match &checkpoint {
-            Some(checkpoint) => (checkpoint.watermarks.as_slice(), checkpoint.counter("late")),
-            None => (&[][..], 0),
-        };
-        let event_time = event_time(&entry, &input, &settings.pipelines, marks)?;
-        let letters = match entry.event_time.as_ref().and_then(StreamTime::dead_letter) {
-            None => None,
-            Some(_) if is_shared => return Err(no_late_sink(&stream)),
-            Some(sink) => {
-                let sink = late_sink(&self.inner.registry.read(), &stream, sink)?;
-                Some(sink.epochs(&input, &format!("{name}.late"))?)
-            }
-        };
+        let event_time = event_time(&entry, &input, &settings.pipelines, &resumed.watermarks)?;
+        let late = (entry.event_time.as_ref(), &input);
+        let sides = self.sides(
+            (&stream, late),
+            &query,
+            writer.as_mut(),
+            (&name, membership.as_ref()),
+        )?;
         Pipeline::start(Parts {
             name,
             feed,
@@ -267,11 +259,11 @@ impl Session {
             keeper,
             limits,
             event_time,
-            letters,
+            sides,
             bad_rows,
-            state,
+            state: resumed.state,
             is_shared,
-            late,
+            late: resumed.late,
         })
     }
 
@@ -327,32 +319,6 @@ fn streams_of(plan: &LogicalPlan, catalog: &StatementCatalog) -> Result<Vec<Stri
             .is_none_or(|entry| entry.kind() == RelationKind::Stream)
     });
     Ok(names)
-}
-
-/// Finds who writes the dead letters of a source: the sink with its rows, where it can.
-fn bad_rows(
-    stream: &str,
-    source: &dyn Source,
-    writer: &mut dyn EpochWriter,
-    report: &Arc<SourceReport>,
-) -> Result<BadRows> {
-    let policy: BadRowPolicy = source.bad_rows();
-    if source.is_shared() && matches!(policy.on_bad, OnBadRow::Letter(_)) {
-        return Err(Error::Option {
-            subject: format!("stream {stream}"),
-            message:
-                "instances that share a topic keep no dead letters: of an epoch that is taken back they \
-                      would stay"
-                    .into(),
-            hint: Some("say on_bad_row = 'skip', which counts them, or 'error'".into()),
-            location: None,
-        });
-    }
-    let letters = match &policy.on_bad {
-        OnBadRow::Letter(place) if !writer.takes_letters(place)? => Some(source.letters()?),
-        _ => None,
-    };
-    Ok(BadRows::new(policy, letters, Arc::clone(report)))
 }
 
 fn limits(settings: &PipelineSettings, has_checkpoints: bool, limit: Option<u64>) -> EpochLimits {
@@ -418,15 +384,6 @@ fn unnamed(stream: &str) -> Error {
     Error::Sql(
         SqlError::unsupported(format!("'{stream}' goes on, and has no name"))
             .hint("create it first, as in CREATE STREAM s WITH (path = '…')"),
-    )
-}
-
-fn no_late_sink(stream: &str) -> Error {
-    Error::Sql(
-        SqlError::unsupported(format!(
-            "late records of '{stream}' cannot go to a sink of their own while instances share its partitions"
-        ))
-        .hint("leave out its late sink, or read it with one instance, without group.share"),
     )
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::LogicalPlan;
-use fletching_planner::{CreateRelation, RelationKind, Warning, WarningKind, WithOption};
+use fletching_planner::{CreateRelation, RelationKind, Warning, WarningKind, WithOption, is_secret};
 
 use super::registry::Registry;
 use super::rows::Outcome;
@@ -356,7 +356,9 @@ fn fingerprint(create: &CreateRelation, spec: &TableSpec, schema: &Schema) -> u6
         spec.connector.clone(),
         format!("{schema:?} {:?}", create.primary_key),
     ];
-    let mut options: Vec<_> = spec.written.iter().collect();
+    // A table with a new password is the same one.
+    let written = spec.written.iter();
+    let mut options: Vec<_> = written.filter(|(name, _)| !is_secret(name)).collect();
     options.sort();
     words.extend(options.into_iter().map(|(name, value)| format!("{name}={value}")));
     let bytes = words.iter().flat_map(|word| word.bytes().chain([0]));

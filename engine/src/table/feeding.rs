@@ -26,6 +26,7 @@ use super::staged::Staged;
 use super::{Table, TableState};
 use crate::connector::{Chunk, FeedRequest, Polled, Position, ReadyPoint, Source, SourceReport};
 use crate::error::{Error, ErrorClass, Result};
+use crate::kill_points;
 
 /// How long a feed is asked to wait for records, and so how long the thread outlives its table.
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -145,6 +146,7 @@ impl Feeding {
     /// Follows the source from where it was left.
     fn read(&mut self) -> Result<Ending> {
         let mut feed = self.open()?;
+        kill_points::pass("loading");
         loop {
             if !self.is_ready && feed.has_caught_up() && !self.become_ready()? {
                 return Ok(Ending::Done);
@@ -158,6 +160,9 @@ impl Feeding {
                         return Ok(Ending::Unwanted);
                     };
                     self.take(&table, &chunk)?;
+                    if !self.is_ready {
+                        kill_points::pass("loading");
+                    }
                     self.recover(&table);
                     // The feed is not told that this is committed: another session reads it, too.
                     let partition = Arc::clone(&chunk.position.partition);
@@ -197,6 +202,7 @@ impl Feeding {
             return Ok(());
         };
         self.kept = Some(kept);
+        kill_points::pass("restoring_table");
         let Some(restored) = restored else {
             return Ok(());
         };

@@ -90,7 +90,7 @@ impl Kept {
             tell(format!("{damage}; {instead}"));
         }
         let restored = found.map(|found| {
-            let staged = table.restage(found.pieces, has_changes)?;
+            let staged = pool.install(|| table.restage(found.pieces, has_changes))?;
             let rows = staged.rows();
             let positions = found.positions.into_iter();
             let positions = positions.map(|position| (Arc::clone(&position.partition), position));
@@ -192,7 +192,12 @@ impl Table {
 
     /// Makes of a state what it was made of.
     fn restage(&self, pieces: Vec<Piece>, has_changes: bool) -> Result<Staged> {
-        let mut staged = self.stage()?;
+        let mut pieces = pieces.into_iter().peekable();
+        let rows = std::iter::from_fn(|| match pieces.next_if(|piece| matches!(piece, Piece::Rows(_))) {
+            Some(Piece::Rows(rows)) => Some(rows),
+            _ => None,
+        });
+        let mut staged = self.stage_with(rows.collect())?;
         for piece in pieces {
             match (piece, &mut staged) {
                 (Piece::Rows(rows), Staged::Store(store)) => drop(store.put(&rows)?),

@@ -23,6 +23,7 @@ pub(crate) const TABLE_OPTIONS: &[&str] = &[
     "stale.after",
     "on_miss",
     "miss.dead_letter",
+    "miss.rate_max",
     "miss.wait",
     "miss.wait_rows_max",
     "miss.then",
@@ -102,7 +103,7 @@ impl Retry {
 }
 
 /// What becomes of rows that a table has no match for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct MissOptions {
     pub(crate) on_miss: Option<OnMiss>,
     /// What follows a wait in vain.
@@ -111,10 +112,26 @@ pub(crate) struct MissOptions {
     pub(crate) defaults: Vec<Option<ArrayRef>>,
     /// The sink for dead letters.
     pub(crate) dead_letter: Option<String>,
+    /// The share of a pipeline's rows that may be dead letters, from 0 to 1; more end it.
+    pub(crate) rate_max: f64,
     /// How long a row is parked.
     pub(crate) wait: Duration,
     /// How many rows may be parked at once.
     pub(crate) wait_rows_max: usize,
+}
+
+impl Default for MissOptions {
+    fn default() -> Self {
+        Self {
+            on_miss: None,
+            then: None,
+            defaults: Vec::new(),
+            dead_letter: None,
+            rate_max: 1.0,
+            wait: Duration::ZERO,
+            wait_rows_max: 0,
+        }
+    }
 }
 
 /// What a table's options say to the engine.
@@ -325,6 +342,7 @@ fn miss(options: &Options) -> Result<MissOptions> {
         then,
         defaults: Vec::new(),
         dead_letter,
+        rate_max: options.share("miss.rate_max")?.unwrap_or(1.0),
         wait: options.time_span("miss.wait")?.unwrap_or(WAIT),
         wait_rows_max: options
             .parsed("miss.wait_rows_max", "a whole number")?

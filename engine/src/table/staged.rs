@@ -43,14 +43,25 @@ impl Staged {
 impl Table {
     /// Begins to load, as the table's changelog says.
     pub(super) fn stage(&self) -> Result<Staged> {
-        let changes = self.changes.lock();
-        if !changes.options.is_upsert {
+        self.stage_with(Vec::new())
+    }
+
+    /// Begins to load with rows that the table has had before, as they are.
+    pub(super) fn stage_with(&self, rows: Vec<RecordBatch>) -> Result<Staged> {
+        let shape = {
+            let changes = self.changes.lock();
+            changes.options.is_upsert.then(|| self.store_shape(&changes))
+        };
+        let Some(shape) = shape else {
             return Ok(Staged::Rows {
-                chunks: Vec::new(),
+                chunks: rows,
                 ended: Vec::new(),
             });
-        }
-        let store = Store::new(self.store_shape(&changes))?;
+        };
+        let store = match rows.is_empty() {
+            true => Store::new(shape)?,
+            false => Store::load(shape, rows)?,
+        };
         Ok(Staged::Store(Box::new(store)))
     }
 

@@ -46,6 +46,21 @@ impl Store {
         })
     }
 
+    /// Makes one of rows that are all there, on the threads of the pool it is called in; of rows
+    /// with one key the last stays. Batches of no more rows than a page are kept as they are.
+    pub(super) fn load(shape: StoreShape, rows: Vec<RecordBatch>) -> Result<Self> {
+        let live = LiveTable::load(
+            Arc::clone(&shape.schema),
+            &shape.key,
+            LiveOptions::default(),
+            rows,
+        )?;
+        Ok(Self {
+            live,
+            ..Self::new(shape)?
+        })
+    }
+
     /// Takes the current version.
     pub(super) fn snapshot(&self) -> LiveSnapshot {
         self.live.snapshot()

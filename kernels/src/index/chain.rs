@@ -126,6 +126,25 @@ impl Chains {
         }
     }
 
+    /// Returns how many rows of one key lie side by side from `row` on, itself counted, as far as
+    /// that is known without a walk.
+    #[inline(always)]
+    pub(crate) fn run(&self, row: RowId) -> u32 {
+        let Links::Beside(goes_on) = &self.links else {
+            return 1;
+        };
+        let mut next = row;
+        loop {
+            let bits = goes_on.get(next as usize / 64).copied().unwrap_or(0);
+            let at = next % 64;
+            let ones = (bits >> at).trailing_ones();
+            next += ones;
+            if at + ones < 64 {
+                return next - row + 1;
+            }
+        }
+    }
+
     /// Returns which rows follow another one of their key; nothing where none does.
     pub(crate) fn later_rows(&self) -> Option<BooleanBuffer> {
         if self.duplicates == 0 {
@@ -168,5 +187,25 @@ mod tests {
         );
         assert_eq!(chains.first_duplicate(), Some((0, 2)));
         assert_eq!(chains.duplicates(), 2);
+    }
+
+    #[test]
+    fn runs_are_as_long_as_the_walk_along_them() {
+        // A run to the end of a word, one across a whole word, one of a single row, and the last row.
+        let mut goes_on = vec![0_u64; 4];
+        for row in (60..63).chain(63..70).chain(100..199).chain([254]) {
+            goes_on[row / 64] |= 1 << (row % 64);
+        }
+        let chains = Chains::of_runs(200, 56, goes_on);
+        for row in 0..256 {
+            let mut walked = 1;
+            let mut at = row;
+            while chains.next(at) != NO_ROW {
+                at = chains.next(at);
+                walked += 1;
+            }
+            assert_eq!(chains.run(row), walked, "row {row}");
+        }
+        assert_eq!(Chains::of_keys(9).run(3), 1);
     }
 }

@@ -329,6 +329,12 @@ impl KeyIndex {
     pub fn next_row(&self, row: RowId) -> RowId {
         self.chains.next(row)
     }
+
+    /// Returns how many rows of the key of `row` are known to lie side by side from it on.
+    #[inline(always)]
+    pub(crate) fn run(&self, row: RowId) -> u32 {
+        self.chains.run(row)
+    }
 }
 
 impl std::fmt::Debug for KeyIndex {

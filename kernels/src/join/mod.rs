@@ -162,6 +162,13 @@ pub trait RowChains {
     /// Returns the row after `row` that matches the same probe rows, or
     /// [`NO_ROW`](crate::NO_ROW).
     fn next_row(&self, row: RowId) -> RowId;
+
+    /// Returns how many of these rows are known to have consecutive ids from `row` on, itself
+    /// counted: at least one, and fewer than there are where that would take a walk.
+    fn run(&self, row: RowId) -> u32 {
+        let _ = row;
+        1
+    }
 }
 
 impl RowChains for KeyIndex {
@@ -176,6 +183,11 @@ impl RowChains for KeyIndex {
     #[inline(always)]
     fn next_row(&self, row: RowId) -> RowId {
         KeyIndex::next_row(self, row)
+    }
+
+    #[inline(always)]
+    fn run(&self, row: RowId) -> u32 {
+        KeyIndex::run(self, row)
     }
 }
 

@@ -287,7 +287,7 @@ fn mark_chains(
     cursor.position = heads.len();
 }
 
-/// Emits a pair for each row of each chain.
+/// Emits a pair for each row of each chain, a run of neighbouring rows at a time.
 #[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
 fn walk_chains(
     index: &impl RowChains,
@@ -298,26 +298,45 @@ fn walk_chains(
     visited: Option<&VisitedRows>,
     out: &mut JoinPairs,
 ) {
-    while cursor.position < heads.len() && out.probe.len() < limit {
+    let mut filled = 0;
+    let mut put = |probe: u32, first: RowId, rows: usize, filled: usize| {
+        if out.probe.len() - filled < rows {
+            // Room for a match of each probe row, and then for as many again.
+            let room = filled + rows.max(filled).max(heads.len().min(limit));
+            out.probe.resize(room, 0);
+            out.build.resize(room, NO_ROW);
+        }
+        let slots = out.probe[filled..filled + rows].iter_mut();
+        for (at, (position, row)) in slots.zip(&mut out.build[filled..filled + rows]).enumerate() {
+            // Nothing wraps: padding is a single row, and others are rows of a table.
+            (*position, *row) = (probe, first.wrapping_add(at as u32));
+        }
+        filled + rows
+    };
+    while cursor.position < heads.len() && filled < limit {
         let probe = cursor.position as u32;
         let mut row = cursor.candidate.unwrap_or(heads[cursor.position]);
         if row == NO_ROW {
             if kind.pads_probe() {
-                out.push(probe, NO_ROW);
+                filled = put(probe, NO_ROW, 1, filled);
             }
             cursor.advance();
             continue;
         }
-        while row != NO_ROW && out.probe.len() < limit {
-            out.push(probe, row);
+        while row != NO_ROW && filled < limit {
+            let rows = (index.run(row) as usize).min(limit - filled);
+            filled = put(probe, row, rows, filled);
+            let last = row + (rows as u32 - 1);
             if let Some(visited) = visited {
-                visited.mark(row);
+                (row..=last).for_each(|row| visited.mark(row));
             }
-            row = index.next_row(row);
+            row = index.next_row(last);
         }
         match row {
             NO_ROW => cursor.advance(),
             row => cursor.candidate = Some(row),
         }
     }
+    out.probe.truncate(filled);
+    out.build.truncate(filled);
 }

@@ -84,6 +84,14 @@ impl Garbage {
         }
     }
 
+    /// Takes note of a page that begins at a row id and is full with so many rows: the places
+    /// after them count as dead.
+    pub(super) fn adopt(&mut self, first: RowId, rows: usize) {
+        let gap = first as usize + rows;
+        self.add(first, rows, true);
+        self.add(narrow(gap), (1 << self.shift) - rows, false);
+    }
+
     /// Takes note that a live row has died.
     #[inline(always)]
     pub(super) fn kill(&mut self, row: RowId) {
@@ -198,6 +206,17 @@ mod tests {
         assert_eq!(garbage.live_rows_of(0), 24);
         assert_eq!(garbage.stored_rows(), 138);
         assert_eq!(garbage.live_pages().collect::<Vec<_>>(), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_page_that_was_never_full_is_sealed() {
+        let mut garbage = Garbage::new(8);
+        garbage.adopt(0, 5);
+        garbage.adopt(8, 8);
+        assert_eq!(garbage.stored_rows(), 16);
+        assert_eq!(garbage.live_places(0), [0, 1, 2, 3, 4]);
+        (0..5).for_each(|row| garbage.kill(row));
+        assert_eq!(garbage.take_empty(), [0]);
     }
 
     #[test]

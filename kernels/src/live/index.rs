@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::build::{Filled, KeyedRows, fill};
 use super::coder::{KeyCoder, Words};
 use super::options::LiveOptions;
 use super::shards::{ShardMap, ShardWriter};
+use crate::KernelError;
 
 /// The writer's side.
 pub(super) struct LiveIndex {
@@ -46,6 +48,21 @@ impl LiveIndex {
 
     pub(super) fn coder(&self) -> &KeyCoder {
         &self.coder
+    }
+
+    /// Puts all keys of a table into an index that is empty, on rayon's threads; returns the rows
+    /// that a later one of their key replaced.
+    pub(super) fn fill(&mut self, keys: &[KeyedRows]) -> Result<Filled, KernelError> {
+        match &mut self.shards {
+            Shards::Narrow(shards) => fill(&self.coder, shards, keys, |words| match words {
+                Words::Narrow(words) => Some(words),
+                Words::Wide(_) => None,
+            }),
+            Shards::Wide(shards) => fill(&self.coder, shards, keys, |words| match words {
+                Words::Wide(words) => Some(words),
+                Words::Narrow(_) => None,
+            }),
+        }
     }
 
     /// Puts a slot for each word of this index's coder; see [`ShardWriter::put`].

@@ -51,14 +51,17 @@ impl Interner {
         part.get(key).copied()
     }
 
-    /// Returns a key's number, a new one where it has none. For the writer.
+    /// Returns a key's number, a new one where it has none. Several threads may ask at once.
     pub(super) fn intern(&self, key: &[u8]) -> u64 {
         if let Some(number) = self.get(key) {
             return number;
         }
+        let mut part = self.part(key).write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(number) = part.get(key) {
+            return *number;
+        }
         let number = self.keys.fetch_add(1, Relaxed) as u64;
         self.bytes.fetch_add(key.len() + ENTRY_BYTES, Relaxed);
-        let mut part = self.part(key).write().unwrap_or_else(PoisonError::into_inner);
         part.insert(key.into(), number);
         number
     }
@@ -76,6 +79,22 @@ impl Interner {
 #[cfg(test)]
 mod tests {
     use super::Interner;
+
+    #[test]
+    fn threads_give_a_key_one_number() {
+        let interner = Interner::new();
+        let number_all = || {
+            let numbers = (0..5000_u64).map(|key| interner.intern(&key.to_le_bytes()));
+            numbers.collect::<Vec<_>>()
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(number_all);
+            (number_all(), other.join().unwrap())
+        });
+        assert_eq!(one, other);
+        let distinct: std::collections::BTreeSet<u64> = one.into_iter().collect();
+        assert_eq!((distinct.len(), interner.key_count()), (5000, 5000));
+    }
 
     #[test]
     fn numbers_stay() {

@@ -7,6 +7,7 @@
 //!                         └─ garbage    which rows are dead                   garbage.rs
 //!
 //!   version = a height, and the pages and shards it was published with        snapshot.rs
+//!   load    = pages as they come, and the index of all of them at once         build.rs
 //! ```
 //!
 //! A row that comes gets the next row id, whatever it replaces, and the slot of its key is put to
@@ -22,6 +23,7 @@
 //! rows anew after two thousand million of them.
 
 mod bucket;
+mod build;
 mod coder;
 mod garbage;
 mod gather;
@@ -110,12 +112,50 @@ impl LiveTable {
     /// assert!(LiveTable::new(schema, &[], LiveOptions::default()).is_err());
     /// ```
     pub fn new(schema: SchemaRef, key: &[usize], options: LiveOptions) -> Result<Self, KernelError> {
-        let mut writer = Writer::new(schema, key, options)?;
-        Ok(Self {
+        Ok(Self::of_writer(Writer::new(schema, key, options)?))
+    }
+
+    fn of_writer(mut writer: Writer) -> Self {
+        Self {
             schema: Arc::clone(writer.schema()),
             current: RwLock::new(writer.publish()),
             writer: Mutex::new(writer),
-        })
+        }
+    }
+
+    /// Makes a table of rows that are all there, on rayon's threads: what [`upsert`](Self::upsert)
+    /// would make of one batch after the other.
+    ///
+    /// Batches of no more rows than a page become its pages as they are, so they should share no
+    /// memory with what is larger; longer ones, and short ones that follow each other, are copied.
+    /// 40 to 50 ns a row on one thread, of five columns and 10 million rows, where upserting took 420
+    /// (on a machine not at rest), and at most 20 bytes a row besides the table meanwhile.
+    /// The bench is `live_load`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new) and of [`upsert`](Self::upsert).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// use fletching_kernels::{KernelError, LiveOptions, LiveTable};
+    /// let rows = |ids: Vec<i64>| {
+    ///     let id: ArrayRef = Arc::new(Int64Array::from(ids));
+    ///     RecordBatch::try_from_iter([("id", id)])
+    /// };
+    /// let batches = vec![rows(vec![7, 8])?, rows(vec![8, 9])?];
+    /// let table = LiveTable::load(batches[0].schema(), &[0], LiveOptions::default(), batches)?;
+    /// assert_eq!(table.snapshot().row_count(), 3);
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    pub fn load(
+        schema: SchemaRef,
+        key: &[usize],
+        options: LiveOptions,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Self, KernelError> {
+        Ok(Self::of_writer(Writer::loaded(schema, key, options, batches)?))
     }
 
     /// Returns the columns.

@@ -14,9 +14,12 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, new_empty_array};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_empty_array};
+use arrow_buffer::Buffer;
+use arrow_data::ArrayData;
 use arrow_schema::DataType;
 use arrow_select::concat::concat;
+use rayon::prelude::*;
 
 use crate::{KernelError, RowId};
 
@@ -31,6 +34,8 @@ const SHARED_BUFFERS_MAX: usize = 8;
 pub(super) struct Page {
     pub(super) columns: Vec<ArrayRef>,
     pub(super) rows: usize,
+    /// The bytes of each column.
+    bytes: Box<[usize]>,
 }
 
 type Group = [Option<Arc<Page>>; GROUP_PAGES];
@@ -169,6 +174,17 @@ impl PageStore {
         self.last_rows = prepared.last_rows;
     }
 
+    /// Puts pages of rows in their places after those there are, each counted as full: the row ids
+    /// that one has no rows for are never given out.
+    pub(super) fn adopt(&mut self, pages: Vec<Page>) {
+        debug_assert!(self.last_rows == 0, "a page that is not full takes the next rows");
+        for page in pages {
+            add_bytes(&mut self.column_bytes, &page);
+            self.directory.set(self.last, Some(Arc::new(page)));
+            self.last += 1;
+        }
+    }
+
     /// Drops a full page.
     pub(super) fn drop_page(&mut self, number: usize) {
         if let Some(old) = self.directory.set(number, None) {
@@ -178,21 +194,21 @@ impl PageStore {
 }
 
 fn add_bytes(bytes: &mut [usize], page: &Page) {
-    for (bytes, column) in bytes.iter_mut().zip(&page.columns) {
-        *bytes += column.get_buffer_memory_size();
+    for (bytes, held) in bytes.iter_mut().zip(&page.bytes) {
+        *bytes += held;
     }
 }
 
 fn remove_bytes(bytes: &mut [usize], page: &Page) {
-    for (bytes, column) in bytes.iter_mut().zip(&page.columns) {
-        *bytes = bytes.saturating_sub(column.get_buffer_memory_size());
+    for (bytes, held) in bytes.iter_mut().zip(&page.bytes) {
+        *bytes = bytes.saturating_sub(*held);
     }
 }
 
 /// Copies parts into one page.
 fn merge(parts: &[Vec<ArrayRef>], rows: usize, is_full: bool) -> Result<Page, KernelError> {
     let width = parts.first().map_or(0, Vec::len);
-    let columns = (0..width)
+    let columns: Vec<ArrayRef> = (0..width)
         .map(|at| {
             let mut arrays: Vec<&dyn Array> = parts.iter().map(|part| part[at].as_ref()).collect();
             // A single array would be shared instead of copied.
@@ -203,7 +219,74 @@ fn merge(parts: &[Vec<ArrayRef>], rows: usize, is_full: bool) -> Result<Page, Ke
             Ok(own_texts(concat(&arrays)?, is_full))
         })
         .collect::<Result<_, KernelError>>()?;
-    Ok(Page { columns, rows })
+    let bytes = columns.iter().map(|column| column.get_buffer_memory_size());
+    Ok(Page {
+        bytes: bytes.collect(),
+        columns,
+        rows,
+    })
+}
+
+/// Batches that become one page.
+struct Joined {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    /// Whether it is part of a longer batch, which it should not keep.
+    is_cut: bool,
+}
+
+/// Makes pages of batches as they are, as far as they are no longer than a page; longer ones are
+/// cut, and short ones that follow each other are put together, which both copies them. Of two
+/// pages in a row at least one is half full.
+pub(super) fn pages_of(batches: Vec<RecordBatch>, page_rows: usize) -> Result<Vec<Page>, KernelError> {
+    let mut groups: Vec<Joined> = Vec::new();
+    for batch in batches {
+        let all = batch.num_rows();
+        for from in (0..all).step_by(page_rows) {
+            let rows = page_rows.min(all - from);
+            let part = batch.slice(from, rows);
+            match groups.last_mut() {
+                Some(group) if group.rows + rows <= page_rows => {
+                    group.batches.push(part);
+                    group.rows += rows;
+                }
+                _ => groups.push(Joined {
+                    batches: vec![part],
+                    rows,
+                    is_cut: all > page_rows,
+                }),
+            }
+        }
+    }
+    groups.into_par_iter().map(page_of).collect()
+}
+
+fn page_of(group: Joined) -> Result<Page, KernelError> {
+    if let [batch] = group.batches.as_slice()
+        && !group.is_cut
+    {
+        let columns = batch.columns().to_vec();
+        let bytes = columns.iter().map(|column| used_bytes(&column.to_data()));
+        return Ok(Page {
+            rows: group.rows,
+            bytes: bytes.collect(),
+            columns,
+        });
+    }
+    let parts: Vec<Vec<ArrayRef>> = group
+        .batches
+        .iter()
+        .map(|batch| batch.columns().to_vec())
+        .collect();
+    merge(&parts, group.rows, true)
+}
+
+/// Counts the bytes that a column uses. Its buffers may be parts of one allocation, which
+/// `get_buffer_memory_size` would count once for each.
+fn used_bytes(data: &ArrayData) -> usize {
+    let own: usize = data.buffers().iter().map(Buffer::len).sum();
+    let nulls = data.nulls().map_or(0, |nulls| nulls.buffer().len());
+    own + nulls + data.child_data().iter().map(used_bytes).sum::<usize>()
 }
 
 /// Copies the bytes behind views that are shared with too many batches.
@@ -236,6 +319,30 @@ mod tests {
             .map(|value| format!("a text of more than twelve bytes {value}"));
         let texts = Arc::new(StringViewArray::from_iter_values(texts));
         vec![Arc::new(Int32Array::from_iter_values(values)), texts]
+    }
+
+    #[test]
+    fn batches_become_pages_and_share_what_is_theirs_alone() {
+        let batch = |values: std::ops::Range<i32>| {
+            let [numbers, texts]: [ArrayRef; 2] = piece(values).try_into().unwrap();
+            arrow_array::RecordBatch::try_from_iter([("number", numbers), ("text", texts)]).unwrap()
+        };
+        let batches = [0..7, 7..10, 10..10, 10..30, 30..32, 32..38, 38..46].map(batch);
+        let pages = super::pages_of(batches.to_vec(), 8).unwrap();
+        let rows: Vec<usize> = pages.iter().map(|page| page.rows).collect();
+        assert_eq!(rows, [7, 3, 8, 8, 6, 6, 8]);
+        let mut expected = 0;
+        for page in &pages {
+            for value in page.columns[0].as_primitive::<Int32Type>().values() {
+                assert_eq!(*value, expected);
+                expected += 1;
+            }
+        }
+        let address = |column: &ArrayRef| column.as_primitive::<Int32Type>().values().as_ptr();
+        assert_eq!(address(&pages[0].columns[0]), address(batches[0].column(0)));
+        assert_ne!(address(&pages[2].columns[0]), address(batches[3].column(0)));
+        // A page counts what it uses, not the allocation around it.
+        assert_eq!(pages[0].bytes[0], 28);
     }
 
     #[test]

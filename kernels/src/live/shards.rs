@@ -16,8 +16,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use rayon::prelude::*;
+
 use super::bucket::{Bucket, LiveWord, Place, find, place};
 use super::slot::{DELETED, EMPTY, is_row};
+use crate::RowId;
 use crate::index::{BLOCK_ROWS, home_of, low_half};
 use crate::key::hash::KeyHasher;
 use crate::prefetch::prefetch;
@@ -68,6 +71,12 @@ impl<W: LiveWord, const N: usize> ShardMap<W, N> {
     fn shard_of(&self, hash: u64) -> usize {
         // In two steps, since a single shard has no bits at all.
         ((hash >> 1) >> (63 - self.bits)) as usize
+    }
+
+    /// Returns the shard of a word.
+    #[inline(always)]
+    pub(super) fn shard_of_word(&self, word: W) -> usize {
+        self.shard_of(word.hash(&self.hasher))
     }
 
     #[inline(always)]
@@ -163,6 +172,32 @@ impl<W: LiveWord, const N: usize> ShardWriter<W, N> {
         &self.map
     }
 
+    /// Puts all keys of a table into shards that are empty, on rayon's threads: `keys_of` gives a
+    /// shard's words and their rows, in ascending order. Returns the rows that a later one of their
+    /// key replaced.
+    pub(super) fn fill<'a, Keys>(&mut self, keys_of: impl Fn(usize) -> Keys + Sync) -> Vec<RowId>
+    where
+        Keys: Iterator<Item = (&'a [W], &'a [RowId])> + Clone,
+    {
+        let ShardMap { shards, hasher, bits } = Arc::make_mut(&mut self.map);
+        let (hasher, bits, count) = (&*hasher, *bits, shards.len());
+        let places = shards.par_iter_mut().zip(self.counts.par_iter_mut());
+        let filled = places.enumerate().map(|(shard, (place, used))| {
+            let keys = keys_of(shard);
+            let rows: usize = keys.clone().map(|(_, rows)| rows.len()).sum();
+            let fresh: Shard<W, N> = empty_shard(buckets_for::<N>(rows, shard, count));
+            let mut replaced = Vec::new();
+            for (words, rows) in keys {
+                fill_shard(&fresh, words, rows, |word| word.hash(hasher), bits, &mut replaced);
+            }
+            used.used = rows - replaced.len();
+            *place = fresh;
+            replaced
+        });
+        let replaced: Vec<Vec<RowId>> = filled.collect();
+        replaced.concat()
+    }
+
     /// Puts a slot for each word. `replacing` is told the new slot and the one it replaces, or
     /// `EMPTY`, before any reader can see the new one.
     pub(super) fn put(
@@ -255,6 +290,35 @@ impl<W: LiveWord, const N: usize> ShardWriter<W, N> {
             used: kept,
             deleted: 0,
         };
+    }
+}
+
+/// Puts keys into a shard with room for them that nobody else sees yet.
+fn fill_shard<W: LiveWord, const N: usize>(
+    buckets: &[Bucket<W, N>],
+    words: &[W],
+    rows: &[RowId],
+    hash: impl Fn(W) -> u64,
+    bits: u32,
+    replaced: &mut Vec<RowId>,
+) {
+    let mut hashes = [0_u64; BLOCK_ROWS];
+    for (words, rows) in words.chunks(BLOCK_ROWS).zip(rows.chunks(BLOCK_ROWS)) {
+        for (word, kept) in words.iter().zip(&mut hashes) {
+            *kept = hash(*word);
+            prefetch(buckets, home_of(*kept << bits, buckets.len()));
+        }
+        for ((word, row), hash) in words.iter().zip(rows).zip(&hashes) {
+            let home = home_of(hash << bits, buckets.len());
+            match place(buckets, home, *word) {
+                Place::Found(slot) => {
+                    replaced.push(slot.load(Relaxed));
+                    slot.store(*row, Relaxed);
+                }
+                Place::Free(bucket, at) => bucket.fill(at, *word, *row, &buckets[home], low_half(*hash)),
+                Place::Full => debug_assert!(false, "a shard was made with room for all its keys"),
+            }
+        }
     }
 }
 

@@ -13,14 +13,16 @@ use std::sync::{Arc, Weak};
 
 use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_schema::SchemaRef;
+use rayon::prelude::*;
 
+use super::build::{Filled, KeyedRows};
 use super::coder::{KeyCoder, Words, decode_keys};
 use super::garbage::Garbage;
 use super::history::History;
 use super::index::LiveIndex;
 use super::memory::LiveMemory;
 use super::options::LiveOptions;
-use super::pages::{PageStore, Prepared};
+use super::pages::{PageStore, Prepared, pages_of};
 use super::slot::{DELETED, EMPTY, id_of, is_row};
 use super::snapshot::Version;
 use crate::index::{KeyLayout, union_nulls};
@@ -100,6 +102,65 @@ impl Writer {
             key: key.to_vec(),
             schema,
             options,
+        }
+    }
+
+    /// Makes the writer of a table that has rows; of rows with one key the last stays.
+    pub(super) fn loaded(
+        schema: SchemaRef,
+        key: &[usize],
+        options: LiveOptions,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Self, KernelError> {
+        let mut writer = Self::new(schema, key, options)?;
+        for batch in &batches {
+            writer.check_columns(batch)?;
+        }
+        let page_rows = writer.options.page_rows;
+        // Pages are half full on average at least; near the bound rows are packed.
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        if 2 * rows + page_rows > writer.options.row_ids_max as usize {
+            for batch in &batches {
+                writer.upsert(batch)?;
+            }
+            return Ok(writer);
+        }
+        let pages = pages_of(batches, page_rows)?;
+        let first = |page: usize| narrow(page * page_rows);
+        let keys = pages.par_iter().enumerate().map(|(at, page)| {
+            let columns = writer.keys_of(&page.columns)?;
+            if let Some(nulls) = union_nulls(&columns) {
+                let row = (!nulls.inner()).set_indices().next().unwrap_or(0);
+                return Err(KernelError::NullKey { row });
+            }
+            let first = first(at);
+            Ok(KeyedRows { first, columns })
+        });
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let replaced = writer.fill_index(&keys)?;
+        for (at, page) in pages.iter().enumerate() {
+            writer.garbage.adopt(first(at), page.rows);
+        }
+        writer.live_rows = rows - replaced.len();
+        writer.next = first(pages.len());
+        writer.pages.adopt(pages);
+        replaced.into_iter().for_each(|row| writer.garbage.kill(row));
+        writer.drop_empty();
+        Ok(writer)
+    }
+
+    /// Fills the index, which is empty, with a coder that has room for every key.
+    fn fill_index(&mut self, keys: &[KeyedRows]) -> Result<Vec<RowId>, KernelError> {
+        loop {
+            let misfits = match self.index.fill(keys)? {
+                Filled::Whole(replaced) => return Ok(replaced),
+                Filled::Misfits(misfits) => misfits,
+            };
+            let mut coder = self.index.coder().emptied()?;
+            for page in misfits {
+                coder = coder.widened(&keys[page].columns)?;
+            }
+            self.index = LiveIndex::new(coder, &self.options);
         }
     }
 

@@ -1,7 +1,9 @@
 //! Rows of a star join: a probe position and a row id for each arm.
 
+use std::borrow::Cow;
+
+use crate::RowId;
 use crate::gather::is_identity;
-use crate::{JoinPairs, RowId};
 
 /// Holds joined rows of a star join as lists of row ids.
 ///
@@ -84,34 +86,34 @@ impl StarRows {
         self.arms.push(arm);
     }
 
-    /// Returns the rows at the pairs' positions with an arm added, as [`narrow`](Self::narrow)
-    /// without changing these; `whole` says that the pairs cover these rows to their end, so
-    /// that the identity may stay one.
-    pub(super) fn joined(&self, pairs: &JoinPairs, arm: Vec<RowId>, whole: bool) -> Self {
-        let positions = &pairs.probe;
-        if whole && is_identity(positions, self.len) {
+    /// Returns the rows at some positions with an arm added, as [`narrow`](Self::narrow) without
+    /// changing these; `whole` says that the positions cover these rows to their end, so that the
+    /// identity may stay one.
+    pub(super) fn joined(&self, positions: Cow<'_, [u32]>, arm: Vec<RowId>, whole: bool) -> Self {
+        if whole && is_identity(&positions, self.len) {
             let mut rows = self.clone();
             rows.push_arm(arm);
             return rows;
         }
-        let probe = match &self.probe {
-            Some(probe) => pick(probe, positions),
-            None => positions.clone(),
-        };
         let mut arms = Vec::with_capacity(self.arms.len() + 1);
         for rows in &self.arms {
             // Semi and anti arms have no rows.
             arms.push(if rows.is_empty() {
                 Vec::new()
             } else {
-                pick(rows, positions)
+                pick(rows, &positions)
             });
         }
         arms.push(arm);
+        let len = positions.len();
+        let probe = match &self.probe {
+            Some(probe) => pick(probe, &positions),
+            None => positions.into_owned(),
+        };
         Self {
             probe: Some(probe),
             arms,
-            len: positions.len(),
+            len,
         }
     }
 }
@@ -126,7 +128,6 @@ fn pick(values: &[u32], positions: &[u32]) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::StarRows;
-    use crate::JoinPairs;
 
     #[test]
     fn stays_the_identity_while_every_row_is_kept() {
@@ -143,11 +144,7 @@ mod tests {
         let mut rows = StarRows::selected(vec![10, 20]);
         rows.push_arm(vec![5, 6]);
         rows.push_arm(Vec::new());
-        let pairs = JoinPairs {
-            probe: vec![1, 1],
-            build: vec![3, 4],
-        };
-        let joined = rows.joined(&pairs, pairs.build.clone(), true);
+        let joined = rows.joined(vec![1, 1].into(), vec![3, 4], true);
         assert_eq!(joined.probe, Some(vec![20, 20]));
         assert_eq!(joined.arms, [vec![6, 6], vec![], vec![3, 4]]);
     }

@@ -228,7 +228,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             let is_first = cursor.position() == 0;
             let probe = &mut *self.probe;
             let mut residual = |pairs: &JoinPairs| -> Result<BooleanArray, P::Error> {
-                let candidates = rows.joined(pairs, pairs.build.clone(), false);
+                let candidates = rows.joined(pairs.probe.as_slice().into(), pairs.build.clone(), false);
                 let all = || BooleanArray::from(vec![true; pairs.len()]);
                 Ok(probe.residual(arm, &candidates)?.unwrap_or_else(all))
             };
@@ -247,7 +247,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
             } else {
                 Vec::new()
             };
-            let mut next = rows.joined(&pairs, joined, is_first && done);
+            let mut next = rows.joined(std::mem::take(&mut pairs.probe).into(), joined, is_first && done);
             if is_watched {
                 self.settle_missed(arm, &mut next)?;
             }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int16Array, Int64Array, StringViewArray};
 use fletching_kernels::{
-    BuildOptions, ClusteredRows, KernelError, KeyIndex, KeyLayout, NO_ROW, Picks, RowId, gather_columns,
+    BuildOptions, ClusteredRows, JoinKind, JoinPairs, KernelError, KeyIndex, KeyLayout, NO_ROW, Picks,
+    ProbeCursor, RowId, VisitedRows, gather_columns, join_pairs,
 };
 
 /// Columns to fetch: some values NULL, one of them wider than a cache line takes.
@@ -40,6 +41,40 @@ fn all_rows(index: &KeyIndex, heads: &[RowId]) -> Vec<RowId> {
     rows
 }
 
+/// Joins by runs of neighbouring rows, so many pairs at a time; panics where a walk from row to row
+/// gives other pairs, or marks other rows.
+fn joins_by_runs_as_row_by_row(index: &KeyIndex, heads: &[RowId], limit: usize) {
+    for kind in [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full] {
+        let mut expected = Vec::new();
+        for (probe, head) in (0_u32..).zip(heads) {
+            if *head == NO_ROW && kind.pads_probe() {
+                expected.push((probe, NO_ROW));
+            }
+            let mut row = *head;
+            while row != NO_ROW {
+                expected.push((probe, row));
+                row = index.next_row(row);
+            }
+        }
+        let visited = VisitedRows::new(index.row_count());
+        let (mut cursor, mut out, mut joined) = (ProbeCursor::default(), JoinPairs::default(), Vec::new());
+        let mut done = false;
+        while !done {
+            let marks = Some(&visited);
+            done = join_pairs::<KernelError>(index, heads, kind, &mut cursor, limit, None, marks, &mut out)
+                .unwrap();
+            assert!(out.len() <= limit && (done || out.len() == limit));
+            joined.extend(out.probe.iter().copied().zip(out.build.iter().copied()));
+        }
+        assert_eq!(joined, expected, "{kind:?}, {limit} at a time");
+        if kind.needs_visited() {
+            let found = |row: RowId| expected.iter().any(|(_, found)| *found == row);
+            let rows = 0..u32::try_from(index.row_count().min(300)).unwrap();
+            rows.for_each(|row| assert_eq!(visited.contains(row), found(row)));
+        }
+    }
+}
+
 /// Says whether the layout can be clustered; panics where the copy answers otherwise.
 pub(crate) fn agrees(index: &KeyIndex, build: &[ArrayRef], probe: &[ArrayRef]) -> bool {
     let columns = payload(index.row_count());
@@ -55,6 +90,9 @@ pub(crate) fn agrees(index: &KeyIndex, build: &[ArrayRef], probe: &[ArrayRef]) -
         clustered.index().locate(keys, None, &mut heads).unwrap();
         assert_eq!(clustered.table_rows(&heads), expected);
 
+        for limit in [7, 64, 100_000] {
+            joins_by_runs_as_row_by_row(clustered.index(), &heads[..heads.len().min(500)], limit);
+        }
         let (expected, places) = (all_rows(index, &expected), all_rows(clustered.index(), &heads));
         assert_eq!(clustered.table_rows(&places), expected);
         let gathered = clustered.gather(&Picks::new(&places)).unwrap();

@@ -29,6 +29,8 @@ enum Step {
 struct Case {
     types: Vec<DataType>,
     options: LiveOptions,
+    /// Batches of keys that the table is made with.
+    loaded: Vec<Vec<Vec<u8>>>,
     steps: Vec<Step>,
 }
 
@@ -53,7 +55,7 @@ fn options() -> impl Strategy<Value = LiveOptions> {
     let mask = prop::sample::select(vec![u64::MAX, u64::MAX, u64::MAX << 56, 7, 0]);
     let page_rows = prop::sample::select(vec![1_usize, 4, 16, 64]);
     let shards = prop::sample::select(vec![1_usize, 2, 16]);
-    let row_ids_max = prop::sample::select(vec![u32::MAX, 700]);
+    let row_ids_max = prop::sample::select(vec![u32::MAX, 1200]);
     (mask, page_rows, shards, row_ids_max, 0..50_usize).prop_map(
         |(hash_mask, page_rows, shards, row_ids_max, garbage_rows_min)| LiveOptions {
             page_rows,
@@ -76,14 +78,18 @@ fn case() -> impl Strategy<Value = Case> {
     ];
     (types, 2..120_u8).prop_flat_map(|(types, domain)| {
         let width = types.len();
+        let key = prop::collection::vec(0..domain, width);
+        let batch = prop::collection::vec(key, 0..80);
         (
             Just(types),
             options(),
+            prop::collection::vec(batch, 0..6),
             prop::collection::vec(step(width, domain), 1..40),
         )
-            .prop_map(|(types, options, steps)| Case {
+            .prop_map(|(types, options, loaded, steps)| Case {
                 types,
                 options,
+                loaded,
                 steps,
             })
     })
@@ -182,7 +188,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn upsert(&mut self, keys: &[Vec<u8>]) -> Result<(), TestCaseError> {
+    /// Makes a batch of new rows, and puts them into the model; returns how many keys are new.
+    fn rows(&mut self, keys: &[Vec<u8>]) -> (RecordBatch, usize) {
         let keys: Vec<Vec<Code>> = keys
             .iter()
             .map(|key| key.iter().map(|code| Some(*code)).collect())
@@ -196,6 +203,22 @@ impl Bench<'_> {
                 inserted += usize::from(self.model.insert(key, payload).is_none());
             }
         }
+        (batch, inserted)
+    }
+
+    /// Makes the table of batches instead, all at once.
+    fn load(&mut self, key: &[usize]) -> Result<(), TestCaseError> {
+        let case = self.case;
+        let batches: Vec<RecordBatch> = case.loaded.iter().map(|keys| self.rows(keys).0).collect();
+        let schema = Arc::clone(self.table.schema());
+        self.table = LiveTable::load(schema, key, case.options, batches).unwrap();
+        let snapshot = self.table.snapshot();
+        prop_assert_eq!(snapshot.memory().live_rows, self.model.len());
+        self.scan(&snapshot, &self.model.clone())
+    }
+
+    fn upsert(&mut self, keys: &[Vec<u8>]) -> Result<(), TestCaseError> {
+        let (batch, inserted) = self.rows(keys);
         let change = self.table.upsert(&batch).unwrap();
         prop_assert_eq!(change.inserted, inserted);
         prop_assert_eq!(change.replaced, keys.len() - inserted);
@@ -279,6 +302,7 @@ fn check(case: &Case) -> Result<(), TestCaseError> {
         held: Vec::new(),
         next_payload: 0,
     };
+    bench.load(&key)?;
     for step in &case.steps {
         bench.run(step)?;
     }

@@ -16,6 +16,7 @@ mod gather;
 mod join;
 mod live;
 mod live_bounds;
+mod live_load;
 mod live_readers;
 mod live_star;
 mod locate;

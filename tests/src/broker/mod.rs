@@ -12,11 +12,13 @@
 mod client;
 pub(crate) mod jars;
 mod process;
+mod secured;
 
 use std::sync::OnceLock;
 
 pub use client::{Record, Topic};
 pub use process::Broker;
+pub use secured::{Listener, USER};
 
 /// Returns the broker that all tests of a process share, or none where there can be none.
 ///
@@ -45,6 +47,23 @@ pub fn shared() -> Option<&'static Broker> {
 /// ```
 pub fn own() -> Option<Broker> {
     found(Broker::own())
+}
+
+/// Returns the broker with TLS and logins that all tests of a process share, or none where there can be
+/// none. It is one of our own, whatever `FLETCHING_TEST_KAFKA` says.
+///
+/// # Panics
+/// Panics where there can be none although `FLETCHING_REQUIRE_KAFKA` is set.
+///
+/// ```no_run
+/// use fletching_tests::broker::{Listener, secured};
+///
+/// let Some(broker) = secured() else { return };
+/// let (servers, ca) = (broker.address(Listener::Tls), broker.certificates().path("ca.pem"));
+/// ```
+pub fn secured() -> Option<&'static Broker> {
+    static SECURED: OnceLock<Option<Broker>> = OnceLock::new();
+    SECURED.get_or_init(|| found(Broker::secured())).as_ref()
 }
 
 fn found(broker: Result<Broker, String>) -> Option<Broker> {

@@ -8,6 +8,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::jars;
+use super::secured::{Listener, Secured};
+use crate::tls::Certificates;
 
 /// How long a broker may take to start.
 const START_MAX: Duration = Duration::from_secs(90);
@@ -39,6 +41,18 @@ struct Own {
     keeper: Option<Child>,
     /// Whether the folder outlives the keeper, for another start.
     is_kept: bool,
+    secured: Option<Secured>,
+}
+
+/// What becomes of a broker's folder, and which listeners it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Removed when the broker ends.
+    Passing,
+    /// Kept for another start.
+    Kept,
+    /// Removed; with TLS and logins.
+    Secured,
 }
 
 impl Broker {
@@ -50,29 +64,60 @@ impl Broker {
     pub(super) fn shared() -> Result<Self, String> {
         match std::env::var("FLETCHING_TEST_KAFKA") {
             Ok(servers) => Ok(Self { servers, own: None }),
-            Err(_) => Self::make(false),
+            Err(_) => Self::make(Kind::Passing),
         }
     }
 
     pub(super) fn own() -> Result<Self, String> {
-        Self::make(true)
+        Self::make(Kind::Kept)
     }
 
-    fn make(is_kept: bool) -> Result<Self, String> {
+    pub(super) fn secured() -> Result<Self, String> {
+        Self::make(Kind::Secured)
+    }
+
+    fn secure_part(&self) -> &Secured {
+        let own = self.own.as_ref().and_then(|own| own.secured.as_ref());
+        own.expect("a broker made by `secured`")
+    }
+
+    /// Returns where clients find another listener.
+    ///
+    /// # Panics
+    /// Panics where the broker has no such listeners.
+    pub fn address(&self, listener: Listener) -> String {
+        self.secure_part().address(listener)
+    }
+
+    /// Returns the certificates.
+    ///
+    /// # Panics
+    /// Panics where the broker has none.
+    pub fn certificates(&self) -> &Certificates {
+        &self.secure_part().certificates
+    }
+
+    fn make(kind: Kind) -> Result<Self, String> {
         let class_path = jars::class_path()?;
-        let [port, controller] = free_ports().map_err(|error| format!("there is no free port: {error}"))?;
+        let ports = free_ports::<6>().map_err(|error| format!("there is no free port: {error}"))?;
+        let [port, controller, others @ ..] = ports;
         let folder = std::env::temp_dir().join(format!("fletching-broker-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let settings = settings(&folder, port, controller);
+        let secured = match kind {
+            Kind::Secured => Some(Secured::make(&folder, others)?),
+            _ => None,
+        };
+        let settings = settings(&folder, port, controller, secured.as_ref());
         let path = folder.join("server.properties");
         fs::write(&path, settings).map_err(|error| format!("{}: {error}", path.display()))?;
-        format_storage(&class_path, &path)?;
+        format_storage(&class_path, &path, secured.is_some())?;
         let own = Own {
             class_path,
             folder,
             port,
             keeper: None,
-            is_kept,
+            is_kept: kind == Kind::Kept,
+            secured,
         };
         let mut broker = Self {
             servers: format!("127.0.0.1:{port}"),
@@ -136,24 +181,30 @@ impl Drop for Broker {
     }
 }
 
-fn free_ports() -> std::io::Result<[u16; 2]> {
-    let (one, two) = (
-        TcpListener::bind("127.0.0.1:0")?,
-        TcpListener::bind("127.0.0.1:0")?,
-    );
-    Ok([one.local_addr()?.port(), two.local_addr()?.port()])
+fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
-fn settings(folder: &Path, port: u16, controller: u16) -> String {
+fn settings(folder: &Path, port: u16, controller: u16, secured: Option<&Secured>) -> String {
     let logs = folder.join("logs");
+    let listeners = secured.map_or_else(String::new, Secured::listeners);
+    let protocols = secured.map_or_else(String::new, |_| Secured::protocols());
+    let security = secured.map_or_else(String::new, Secured::settings);
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listeners}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
          offsets.topic.replication.factor=1\n\
@@ -161,12 +212,13 @@ fn settings(folder: &Path, port: u16, controller: u16) -> String {
          transaction.state.log.replication.factor=1\n\
          transaction.state.log.min.isr=1\n\
          transaction.state.log.num.partitions=1\n\
-         group.initial.rebalance.delay.ms=0\n",
+         group.initial.rebalance.delay.ms=0\n{security}",
         logs.display()
     )
 }
 
-fn format_storage(class_path: &str, settings: &Path) -> Result<(), String> {
+fn format_storage(class_path: &str, settings: &Path, has_users: bool) -> Result<(), String> {
+    let users = if has_users { Secured::users() } else { Vec::new() };
     let formatted = Command::new("java")
         .args([
             "-XX:TieredStopAtLevel=1",
@@ -176,6 +228,7 @@ fn format_storage(class_path: &str, settings: &Path) -> Result<(), String> {
         ])
         .args(["format", "--standalone", "-t", "ZmxldGNoaW5nLXRlc3RzAA", "-c"])
         .arg(settings)
+        .args(users)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("java does not run: {error}"))?;

@@ -1,113 +1,12 @@
-//! Schemas of a registry: a small server that answers as the registry's documentation says.
+//! Schemas of a registry: found, put there, referred to, over TLS.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use fletching::connector::{RelationKind, ScanRequest};
+use fletching_tests::broker::{secured, shared};
 
-use fletching::connector::RelationKind;
-use fletching_tests::broker::shared;
-
+use crate::evolution::framed;
+use crate::fake_registry::FakeRegistry;
 use crate::formats::usual;
 use crate::support::{Relation, texts};
-
-/// A registry in memory, with the three calls that are used: a schema by number, the newest of a
-/// subject, a new one.
-pub(crate) struct FakeRegistry {
-    pub(crate) address: String,
-    schemas: Schemas,
-}
-
-/// Subjects and schemas; a schema's number is its place, from 1.
-type Schemas = Arc<Mutex<Vec<(String, String)>>>;
-
-impl FakeRegistry {
-    pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let schemas = Schemas::default();
-        let served = Arc::clone(&schemas);
-        // It ends with the process: nobody asks it after its test.
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let schemas = Arc::clone(&served);
-                thread::spawn(move || answer(stream, &schemas));
-            }
-        });
-        Self { address, schemas }
-    }
-
-    pub(crate) fn register(&self, subject: &str, schema: &str) -> u8 {
-        u8::try_from(put(&self.schemas, subject, schema)).unwrap()
-    }
-}
-
-fn put(schemas: &Schemas, subject: &str, schema: &str) -> usize {
-    let mut schemas = schemas.lock().unwrap();
-    let entry = (subject.to_owned(), schema.to_owned());
-    match schemas.iter().position(|known| *known == entry) {
-        Some(at) => at + 1,
-        None => {
-            schemas.push(entry);
-            schemas.len()
-        }
-    }
-}
-
-/// Answers one request and closes the connection.
-fn answer(stream: TcpStream, schemas: &Schemas) {
-    let mut reader = BufReader::new(stream);
-    let (mut line, mut length) = (String::new(), 0);
-    reader.read_line(&mut line).unwrap();
-    let request: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).unwrap();
-        if header.trim().is_empty() {
-            break;
-        }
-        if let Some((name, value)) = header.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().unwrap();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let path: Vec<&str> = request[1].trim_start_matches('/').split('/').collect();
-    let found = match path.as_slice() {
-        ["schemas", "ids", id] => {
-            let id: usize = id.parse().unwrap();
-            let schemas = schemas.lock().unwrap();
-            schemas
-                .get(id - 1)
-                .map(|(_, schema)| serde_json::json!({ "schema": schema }))
-        }
-        ["subjects", subject, "versions", "latest"] => {
-            let schemas = schemas.lock().unwrap();
-            let newest = schemas.iter().enumerate().rfind(|(_, (name, _))| name == subject);
-            newest.map(|(at, (_, schema))| serde_json::json!({ "id": at + 1, "schema": schema }))
-        }
-        ["subjects", subject, "versions"] => {
-            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            let id = put(schemas, subject, body["schema"].as_str().unwrap());
-            Some(serde_json::json!({ "id": id }))
-        }
-        _ => None,
-    };
-    let (status, text) = match found {
-        Some(found) => ("200 OK", found.to_string()),
-        None => (
-            "404 Not Found",
-            "{\"error_code\":40401,\"message\":\"not found\"}".to_owned(),
-        ),
-    };
-    let length = text.len();
-    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
-    let mut stream = reader.into_inner();
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
-}
 
 #[test]
 fn a_sink_registers_its_schema_and_a_source_finds_it() {
@@ -170,4 +69,154 @@ fn a_registry_that_is_away_or_lacks_the_subject_is_an_error() {
         text.contains("it does not answer") && text.contains("check schema.registry"),
         "{text}"
     );
+}
+
+#[test]
+fn schemas_that_refer_to_others_are_put_together() {
+    let Some(broker) = shared() else { return };
+    let registry = FakeRegistry::start();
+    let country = r#"{"type": "enum", "name": "Country", "namespace": "geo", "symbols": ["DE", "FR"]}"#;
+    registry.register("country", country);
+    let address = r#"{"type": "record", "name": "Address", "namespace": "geo", "fields": [
+        {"name": "city", "type": "string"}, {"name": "country", "type": "Country"}]}"#;
+    registry.register_with("address", address, &[("geo.Country", "country", 1)]);
+    let order = r#"{"type": "record", "name": "Order", "namespace": "shop", "fields": [
+        {"name": "id", "type": "long"}, {"name": "home", "type": "geo.Address"},
+        {"name": "work", "type": ["null", "geo.Address"]}]}"#;
+    let topic = broker.topic("referring", 1);
+    let subject = format!("{}-value", topic.name);
+    let id = registry.register_with(
+        &subject,
+        order,
+        &[("geo.Country", "country", 1), ("geo.Address", "address", 1)],
+    );
+    // 1, home in Ulm, DE; no work. 2, home in Ulm, DE; work in Metz, FR.
+    topic.send_values([
+        framed(id, &[2, 6, b'U', b'l', b'm', 0, 0]),
+        framed(id, &[4, 6, b'U', b'l', b'm', 0, 2, 8, b'M', b'e', b't', b'z', 2]),
+    ]);
+    let stream = Relation::stream(broker, &topic, "avro").with("schema.registry", &registry.address);
+    assert_eq!(
+        stream.rows(),
+        [
+            "1|{city: Ulm, country: DE}|-",
+            "2|{city: Ulm, country: DE}|{city: Metz, country: FR}"
+        ]
+    );
+    // A version never changes: it is asked for once.
+    assert_eq!(registry.asked("/subjects/country/versions/1"), 1);
+
+    let topic = broker.topic("importing", 1);
+    registry.register(
+        "money.proto",
+        "syntax = \"proto3\"; package m; message Money { int64 cents = 1; }",
+    );
+    let item = "syntax = \"proto3\"; package m; import \"money.proto\"; message Item { Money price = 1; }";
+    registry.register_with("item", item, &[("money.proto", "money.proto", 1)]);
+    let order = "syntax = \"proto3\"; import \"shop/item.proto\";
+                 message Order { int32 id = 1; repeated m.Item items = 2; }";
+    let subject = format!("{}-value", topic.name);
+    let id = registry.register_with(&subject, order, &[("shop/item.proto", "item", 1)]);
+    // The first message of the file; id 7, two items of 1 and 2 cents.
+    let item = |cents: u8| vec![0x12, 4, 0x0a, 2, 0x08, cents];
+    topic.send_values([framed(id, &[vec![0, 0x08, 7], item(1), item(2)].concat())]);
+    let stream = Relation::stream(broker, &topic, "protobuf").with("schema.registry", &registry.address);
+    assert_eq!(stream.rows(), ["7|[{price: {cents: 1}}, {price: {cents: 2}}]"]);
+    // A sink with the registry's own schema puts none there, and uses its number.
+    let batches = batches(&stream);
+    let sink = Relation::new(RelationKind::Sink, broker, &topic, "protobuf");
+    let sink = sink.with("schema.registry", &registry.address).sink();
+    let mut writer = sink.create(&batches[0].schema()).unwrap();
+    writer.write(&batches[0]).unwrap();
+    writer.commit().unwrap();
+    let records = topic.records();
+    assert_eq!(records[0].value, records[1].value);
+}
+
+fn batches(relation: &Relation) -> Vec<arrow::array::RecordBatch> {
+    let mut found = Vec::new();
+    for mut reader in relation.source().scan(&ScanRequest::all()).unwrap() {
+        while let Some(batch) = reader.next_batch().unwrap() {
+            found.push(batch);
+        }
+    }
+    found
+}
+
+#[test]
+fn references_that_go_in_a_circle_or_nowhere_are_refused() {
+    let Some(broker) = shared() else { return };
+    let registry = FakeRegistry::start();
+    let topic = broker.topic("circle", 1);
+    let subject = format!("{}-value", topic.name);
+    let record = r#"{"type": "record", "name": "R", "fields": []}"#;
+    registry.register_with("a", record, &[("B", "b", 1)]);
+    registry.register_with("b", record, &[("A", "a", 1)]);
+    registry.register_with(&subject, record, &[("A", "a", 1)]);
+    let stream = Relation::stream(broker, &topic, "avro").with("schema.registry", &registry.address);
+    let said = stream.refusal();
+    assert!(
+        said.contains("in a circle: A (a), which refers to B (b), which refers to A (a)"),
+        "{said}"
+    );
+    registry.register_with(&subject, record, &[("C", "c", 4)]);
+    let said = stream.refusal();
+    assert!(
+        said.contains("refers to 'C', version 4 of subject 'c', which is not there"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_registry_may_ask_who_is_there() {
+    let Some(broker) = shared() else { return };
+    let registry = FakeRegistry::start();
+    registry.insist_on("Basic dXNlcjpodXNo");
+    let topic = broker.topic("asked", 1);
+    let schema = r#"{"type": "record", "name": "R", "fields": [{"name": "id", "type": "long"}]}"#;
+    let id = registry.register(&format!("{}-value", topic.name), schema);
+    topic.send_values([framed(id, &[2])]);
+    let stream = |password: &str| {
+        Relation::stream(broker, &topic, "avro")
+            .with("schema.registry", &registry.address)
+            .with("schema.registry.user", "user")
+            .with("schema.registry.password", password)
+    };
+    assert_eq!(stream("hush").rows(), ["1"]);
+    let said = stream("not-it").refusal();
+    assert!(
+        said.contains("status 401") && said.contains("schema.registry.password") && !said.contains("not-it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_registry_with_tls_by_an_authority_of_ones_own() {
+    let Some(broker) = secured() else { return };
+    let registry = FakeRegistry::start();
+    let made = broker.certificates();
+    let front = made.front(registry.port);
+    let topic = broker.topic("https", 1);
+    let schema = r#"{"type": "record", "name": "R", "fields": [{"name": "id", "type": "long"}]}"#;
+    let id = registry.register(&format!("{}-value", topic.name), schema);
+    topic.send_values([framed(id, &[2])]);
+    let stream = || {
+        let stream = Relation::stream(broker, &topic, "avro");
+        stream.with("schema.registry", &format!("https://127.0.0.1:{}/", front.port))
+    };
+    let (location, pem) = ("schema.registry.ssl.ca.location", "schema.registry.ssl.ca.pem");
+    assert_eq!(stream().with(location, &made.path("ca.pem")).rows(), ["1"]);
+    assert_eq!(stream().with(pem, &made.text("ca.pem")).rows(), ["1"]);
+    let asked = registry.asked("/schemas/ids/1");
+    // By the system's authorities, and by another one.
+    for refused in [stream(), stream().with(location, &made.path("other.pem"))] {
+        let said = refused.refusal();
+        assert!(
+            said.contains("its certificate is refused") && said.contains(location),
+            "{said}"
+        );
+    }
+    assert_eq!(registry.asked("/schemas/ids/1"), asked);
+    let said = stream().with(location, &made.path("client.key")).refusal();
+    assert!(said.contains("holds no certificate in PEM"), "{said}");
 }

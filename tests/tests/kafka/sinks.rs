@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use fletching::connector::RelationKind;
 use fletching_tests::broker::{Broker, Topic, shared};
 
+use crate::outages::PATIENCE;
 use crate::support::Relation;
 
 fn sink(broker: &Broker, topic: &Topic, format: &str) -> Relation {
@@ -143,4 +144,26 @@ fn a_topic_that_is_not_there_is_an_error() {
         .unwrap()
         .to_string();
     assert!(error.contains("there is no topic 'not-there'"), "{error}");
+}
+
+#[test]
+fn a_record_that_the_broker_does_not_take_is_an_error_and_not_a_wait() {
+    let Some(broker) = shared() else { return };
+    let topic = broker.topic_with("small", 1, &[("max.message.bytes", "500")]);
+    let large: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(2000)]));
+    let batch = RecordBatch::try_from_iter([("text", large)]).unwrap();
+    let sink = sink(broker, &topic, "json").sink();
+    let (sender, refusals) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut plain = sink.create(&batch.schema()).unwrap();
+        let plain = plain.write(&batch).and_then(|()| plain.commit());
+        let mut epochs = sink.epochs(&batch.schema(), "small-pipeline").unwrap();
+        let epochs = epochs.write(&batch).and_then(|()| epochs.prepare(1, &[]));
+        let _ = sender.send([plain.map(|_| ()), epochs]);
+    });
+    let refusals = refusals.recv_timeout(PATIENCE).expect("an answer, not a wait");
+    for refusal in refusals {
+        let said = refusal.unwrap_err().to_string();
+        assert!(said.contains(&topic.name) && said.contains("size"), "{said}");
+    }
 }

@@ -59,15 +59,25 @@ impl Relation {
     }
 
     pub(crate) fn source(&self) -> Arc<dyn Source> {
-        KafkaConnector.source(&self.0).unwrap()
+        KafkaConnector::with_files().source(&self.0).unwrap()
     }
 
     pub(crate) fn refusal(&self) -> String {
-        KafkaConnector.source(&self.0).unwrap_err().to_string()
+        KafkaConnector::with_files()
+            .source(&self.0)
+            .unwrap_err()
+            .to_string()
+    }
+
+    /// Says why it cannot be read: when it is made, or when it is opened.
+    pub(crate) fn refusal_of_feed(&self) -> String {
+        let made = KafkaConnector::with_files().source(&self.0);
+        let opened = made.and_then(|source| source.feed(&fletching::connector::FeedRequest::all()));
+        opened.err().expect("a refusal").to_string()
     }
 
     pub(crate) fn sink(&self) -> Arc<dyn Sink> {
-        KafkaConnector.sink(&self.0).unwrap()
+        KafkaConnector::with_files().sink(&self.0).unwrap()
     }
 
     /// Scans with one reader and returns the rows.

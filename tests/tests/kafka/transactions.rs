@@ -38,7 +38,10 @@ fn an_epoch_is_shown_with_its_offsets_when_it_is_committed() {
     let (input, output) = (broker.topic("in", 2), broker.topic("epochs", 1));
     let consumer = format!("pipeline-{}", output.name);
     let mut writer = open(broker, &output, &consumer);
+    // The group is that of the pipeline and its topic.
+    let consumer = format!("{consumer}-{}", output.name);
     assert_eq!(writer.positions().unwrap(), Some(Vec::new()));
+    assert_eq!(writer.epoch().unwrap(), Some(0));
     writer.write(&batch(&[1, 2])).unwrap();
     let file = Position {
         partition: "data/a.csv".into(),
@@ -58,6 +61,7 @@ fn an_epoch_is_shown_with_its_offsets_when_it_is_committed() {
     writer.commit(2).unwrap();
     assert_eq!(seen(&output).len(), 2);
     assert_eq!(input.committed(&consumer), [6, 7]);
+    assert_eq!(writer.epoch().unwrap(), Some(2));
 }
 
 #[test]
@@ -83,7 +87,7 @@ fn what_was_prepared_and_not_committed_is_taken_back_and_the_next_writer_knows()
     second.write(&batch(&[2])).unwrap();
     second.prepare(2, &[at(&input, 0, 2)]).unwrap();
     second.commit(2).unwrap();
-    assert_eq!(input.committed(&consumer), [2]);
+    assert_eq!(input.committed(&format!("{consumer}-{}", output.name)), [2]);
     assert_eq!(seen(&output), ["{\"id\":1}", "{\"id\":2}"]);
 }
 
@@ -102,4 +106,45 @@ fn an_older_writer_is_fenced_and_says_so() {
     newer.prepare(1, &[]).unwrap();
     newer.commit(1).unwrap();
     assert_eq!(seen(&output), ["{\"id\":2}"]);
+}
+
+#[test]
+fn pipelines_of_one_name_that_fill_different_topics_are_kept_apart() {
+    let Some(broker) = shared() else { return };
+    let input = broker.topic("one-source", 1);
+    let (one, two) = (broker.topic("one-sink", 1), broker.topic("other-sink", 1));
+    let consumer = format!("pipeline-{}", input.name);
+    for (output, epoch) in [(&one, 3), (&two, 7)] {
+        let mut writer = open(broker, output, &consumer);
+        assert_eq!(writer.positions().unwrap(), Some(Vec::new()), "{}", output.name);
+        writer
+            .prepare(epoch, &[at(&input, 0, i64::try_from(epoch).unwrap())])
+            .unwrap();
+        writer.commit(epoch).unwrap();
+    }
+    for (output, epoch) in [(&one, 3), (&two, 7)] {
+        let mut writer = open(broker, output, &consumer);
+        assert_eq!(writer.epoch().unwrap(), Some(epoch));
+        let expected = [at(&input, 0, i64::try_from(epoch).unwrap())];
+        assert_eq!(writer.positions().unwrap().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_group_that_was_named_after_the_pipeline_alone_is_gone_on_from() {
+    let Some(broker) = shared() else { return };
+    let (input, output) = (broker.topic("former-in", 1), broker.topic("former", 1));
+    // What this one leaves is what a pipeline left that had the group's whole name.
+    let mut before = open(broker, &output, "p");
+    before.prepare(3, &[at(&input, 0, 9)]).unwrap();
+    before.commit(3).unwrap();
+    let name = format!("p-{}", output.name);
+    let mut after = open(broker, &output, &name);
+    assert_eq!(after.epoch().unwrap(), Some(3));
+    assert_eq!(after.positions().unwrap().unwrap(), [at(&input, 0, 9)]);
+    after.prepare(4, &[at(&input, 0, 11)]).unwrap();
+    after.commit(4).unwrap();
+    assert_eq!(after.epoch().unwrap(), Some(4));
+    let mut last = open(broker, &output, &name);
+    assert_eq!(last.positions().unwrap().unwrap(), [at(&input, 0, 11)]);
 }

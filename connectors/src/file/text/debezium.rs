@@ -21,6 +21,7 @@ use arrow::record_batch::RecordBatch;
 use fletching::connector::Change;
 use fletching::{Error, Result};
 
+use super::json_shape::text_type;
 use crate::file::changes::{Fault, Marks, Operation, envelope_operation};
 
 /// What records of the snapshot that a changelog begins with say of themselves, but for its last.
@@ -33,27 +34,31 @@ const SNAPSHOT_WORDS: &[&str] = &[
 
 /// The shape of a line.
 #[derive(Debug)]
-pub(super) struct Envelope {
+pub(crate) struct Envelope {
     columns: Vec<Field>,
 }
 
 /// What lines hold.
-pub(super) struct Opened {
+#[derive(Default)]
+pub(crate) struct Opened {
     /// The columns of the rows that count, as text.
-    pub(super) columns: Vec<ArrayRef>,
+    pub(crate) columns: Vec<ArrayRef>,
     /// What each line does; `None` where that is at fault.
-    pub(super) operations: Vec<Option<Operation>>,
-    pub(super) faults: Vec<Fault>,
+    pub(crate) operations: Vec<Option<Operation>>,
+    pub(crate) faults: Vec<Fault>,
 }
 
 impl Envelope {
-    /// Makes the shape around rows of these columns, whose scalars are text.
-    pub(super) fn new(columns: Vec<Field>) -> Self {
-        Self { columns }
+    /// Makes the shape around rows of these columns, whose scalars are decoded as text.
+    pub(crate) fn new(columns: &[Field]) -> Self {
+        let text = |field: &Field| Field::new(field.name(), text_type(field.data_type()), true);
+        Self {
+            columns: columns.iter().map(text).collect(),
+        }
     }
 
     /// Returns the columns to decode of a line.
-    pub(super) fn schema(&self) -> Schema {
+    pub(crate) fn schema(&self) -> Schema {
         let text = |name: &str| Field::new(name, DataType::Utf8View, true);
         let row = |name: &str| {
             let columns: Fields = self.columns.clone().into();
@@ -77,7 +82,7 @@ impl Envelope {
     }
 
     /// Picks of each line the row that counts, and notes what is told of time and snapshot.
-    pub(super) fn open(&self, lines: &RecordBatch, marks: &Marks) -> Result<Opened> {
+    pub(crate) fn open(&self, lines: &RecordBatch, marks: &Marks) -> Result<Opened> {
         let rows = lines.num_rows();
         let bare = StructArray::from(lines.clone());
         let wrapped = bare

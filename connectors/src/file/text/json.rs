@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow_json::ReaderBuilder;
-use arrow_json::reader::Decoder;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Field};
+use fletching::Result;
 use fletching::connector::Reader;
-use fletching::{Error, Result};
+use memchr::memchr;
 use serde_json::Value;
 
 use super::Picked;
 use super::bad_rows::{BadRow, BadRowDesk, cell_row, fault_of, finish, null_rows, shown};
 use super::buffer::{BATCH_BYTES_MAX, RECORD_BYTES_MAX, Span, TextBuffer};
 use super::debezium::{Envelope, Opened};
-use super::json_shape::{text_type, typed};
+use super::json_shape::typed;
 use crate::file::changes::{Operation, changes_of, with_change_column};
+use crate::file::columns::batch_of;
+use crate::json::{Decoded, ObjectDecoder, Refused};
 use crate::spelling::type_name;
 
 /// A file's lines, without the blank ones.
@@ -45,7 +46,7 @@ impl JsonLines {
             let data = self.buffer.data();
             let line = self.buffer.line + self.lines;
             let from = self.consumed + searched;
-            let (end, next) = match data[from..].iter().position(|byte| *byte == b'\n') {
+            let (end, next) = match memchr(b'\n', &data[from..]) {
                 Some(length) => (from + length, from + length + 1),
                 None if self.buffer.is_ended() && self.consumed < data.len() => (data.len(), data.len()),
                 None if self.buffer.is_ended() => break,
@@ -88,16 +89,12 @@ pub(super) struct JsonReader {
     picked: Picked,
     /// For each decoded column its key in the file.
     keys: Vec<String>,
-    /// What to decode, with text in place of each scalar.
-    text_schema: SchemaRef,
+    objects: ObjectDecoder,
     /// What each line wraps its row in.
     envelope: Option<Envelope>,
     batch_rows_max: usize,
     desk: BadRowDesk,
 }
-
-/// The key that is asked for where no column is, since rows must still be checked and counted.
-const NO_COLUMN: &str = "\u{0}";
 
 impl JsonReader {
     /// Starts to read; `keys` gives for each of the source's columns its key in the file.
@@ -107,75 +104,35 @@ impl JsonReader {
         has_envelopes: bool,
         picked: Picked,
         (batch_rows_max, desk): (usize, BadRowDesk),
-    ) -> Self {
-        let mut fields: Vec<Field> = picked
+    ) -> Result<Self> {
+        let column = |(column, field): (&usize, &Arc<Field>)| {
+            let key = keys.get(*column).unwrap_or(field.name());
+            Field::new(key, field.data_type().clone(), true)
+        };
+        let fields: Vec<Field> = picked
             .decoded
             .iter()
             .zip(picked.schema.fields())
-            .map(|(column, field)| {
-                let key = keys.get(*column).unwrap_or(field.name());
-                Field::new(key, text_type(field.data_type()), true)
-            })
+            .map(column)
             .collect();
-        if fields.is_empty() {
-            fields.push(Field::new(NO_COLUMN, DataType::Utf8View, true));
-        }
         let keys = fields.iter().map(|field| field.name().clone()).collect();
-        let envelope = has_envelopes.then(|| Envelope::new(fields.clone()));
-        let text_schema = match &envelope {
-            Some(envelope) => envelope.schema(),
-            None => Schema::new(fields),
+        let (envelope, fields) = match has_envelopes {
+            true => {
+                let envelope = Envelope::new(&fields);
+                let fields = envelope.schema().fields().clone();
+                (Some(envelope), fields)
+            }
+            false => (None, fields.into()),
         };
-        Self {
+        Ok(Self {
             lines: JsonLines::new(buffer),
             picked,
             keys,
-            text_schema: Arc::new(text_schema),
+            objects: ObjectDecoder::new(&fields)?,
             envelope,
             batch_rows_max,
             desk,
-        }
-    }
-
-    fn decoder(&self, rows: usize) -> Result<Decoder> {
-        ReaderBuilder::new(Arc::clone(&self.text_schema))
-            .with_coerce_primitive(true)
-            // One more than is fed, so that a second object on the last line shows.
-            .with_batch_size(rows + 1)
-            .build_decoder()
-            .map_err(|error| Error::internal(format!("cannot decode JSON: {error}")))
-    }
-
-    /// Decodes lines together; `None` where one of them is not as it should be.
-    fn decode_rows(&self, rows: &[usize]) -> Result<Option<RecordBatch>> {
-        let mut decoder = self.decoder(rows.len())?;
-        for (fed, row) in rows.iter().enumerate() {
-            if feed(&mut decoder, self.line(*row), fed).is_none() {
-                return Ok(None);
-            }
-        }
-        match decoder.flush() {
-            Ok(Some(batch)) => Ok(Some(batch)),
-            Ok(None) => Ok(Some(RecordBatch::new_empty(Arc::clone(&self.text_schema)))),
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Tells the lines that decode by themselves from those that do not.
-    fn sort_out(&self, bad: &mut Vec<BadRow>) -> Result<Vec<usize>> {
-        let mut good = Vec::with_capacity(self.lines.spans.len());
-        let mut decoder = self.decoder(1)?;
-        for row in 0..self.lines.spans.len() {
-            let line = self.line(row);
-            match feed(&mut decoder, line, 0).and_then(|()| decoder.flush().ok()) {
-                Some(_) => good.push(row),
-                None => {
-                    bad.push(self.explain(row, line));
-                    decoder = self.decoder(1)?;
-                }
-            }
-        }
-        Ok(good)
+        })
     }
 
     fn line(&self, row: usize) -> &[u8] {
@@ -184,7 +141,8 @@ impl JsonReader {
     }
 
     /// Says why a line does not decode.
-    fn explain(&self, row: usize, line: &[u8]) -> BadRow {
+    fn explain(&self, row: usize, refused: Refused) -> BadRow {
+        let line = self.line(row);
         if let Err(error) = std::str::from_utf8(line) {
             let message = format!("is not UTF-8 text at byte {}", error.valid_up_to() + 1);
             return BadRow {
@@ -203,7 +161,7 @@ impl JsonReader {
                     ..BadRow::new(row, message)
                 }
             }
-            Ok(Value::Object(object)) => self.explain_shape(row, &object),
+            Ok(Value::Object(object)) => self.explain_shape(row, &object, refused),
             Ok(other) => {
                 let message = format!("expected a JSON object, found {}", kind(&other));
                 BadRow {
@@ -215,7 +173,7 @@ impl JsonReader {
     }
 
     /// Finds the column whose value has the wrong shape.
-    fn explain_shape(&self, row: usize, object: &serde_json::Map<String, Value>) -> BadRow {
+    fn explain_shape(&self, row: usize, object: &serde_json::Map<String, Value>, refused: Refused) -> BadRow {
         let found = match &self.envelope {
             None => self.explain_columns(row, object),
             Some(_) => {
@@ -227,7 +185,11 @@ impl JsonReader {
                     .or_else(|| Some(BadRow::new(row, "is no envelope around a row")))
             }
         };
-        found.unwrap_or_else(|| BadRow::new(row, "cannot be decoded"))
+        let field = refused.field().filter(|_| self.envelope.is_none());
+        found.unwrap_or_else(|| BadRow {
+            column: field.map(|field| self.picked.schema.field(field).name().clone()),
+            ..BadRow::new(row, refused.to_string())
+        })
     }
 
     fn explain_columns(&self, row: usize, object: &serde_json::Map<String, Value>) -> Option<BadRow> {
@@ -245,42 +207,60 @@ impl JsonReader {
         None
     }
 
-    /// Takes the rows that count out of decoded lines, and finds what is wrong with them as changes.
-    fn open(&self, text: &RecordBatch) -> Result<Opened> {
-        match &self.envelope {
-            Some(envelope) => envelope.open(text, &self.picked.marks),
-            None => Ok(Opened {
-                columns: text.columns().to_vec(),
-                operations: Vec::new(),
-                faults: Vec::new(),
-            }),
+    /// Takes the rows that count out of envelopes, finds what is wrong with them as changes, and
+    /// reads their columns.
+    fn open(&self, envelope: &Envelope, lines: Decoded) -> Result<(Opened, Decoded)> {
+        let schema = Arc::new(envelope.schema());
+        let mut opened = envelope.open(&batch_of(&schema, lines.columns, lines.rows)?, &self.picked.marks)?;
+        let (mut columns, mut bad) = (Vec::new(), Vec::new());
+        for (at, (field, column)) in self
+            .picked
+            .schema
+            .fields()
+            .iter()
+            .zip(&opened.columns)
+            .enumerate()
+        {
+            let mut cells = Vec::new();
+            columns.push(typed(column, field.data_type(), &mut cells)?);
+            bad.extend(cells.into_iter().map(|cell| (at, cell)));
         }
+        opened.columns.clear();
+        let rows = lines.rows;
+        Ok((opened, Decoded { rows, columns, bad }))
     }
 
-    fn decode(&self) -> Result<RecordBatch> {
-        let rows = self.lines.spans.len();
-        let mut good: Vec<usize> = (0..rows).collect();
-        let mut bad = Vec::new();
-        let mut decoded = self.decode_rows(&good)?;
-        if decoded.is_none() {
-            good = self.sort_out(&mut bad)?;
-            decoded = self.decode_rows(&good)?;
+    /// Decodes the lines that were found; returns those that are rows.
+    fn decode_lines(&mut self, bad: &mut Vec<BadRow>) -> Result<(Vec<usize>, Decoded)> {
+        let mut good = Vec::with_capacity(self.lines.spans.len());
+        for (row, span) in self.lines.spans.iter().enumerate() {
+            match self.objects.push(&self.lines.data()[span.start..span.end]) {
+                Ok(()) => good.push(row),
+                Err(refused) => bad.push(self.explain(row, refused)),
+            }
         }
-        let Some(text) = decoded else {
-            return Err(Error::internal("JSON lines decode one by one but not together"));
+        Ok((good, self.objects.finish()?))
+    }
+
+    fn decode(&mut self) -> Result<RecordBatch> {
+        let mut bad = Vec::new();
+        let (good, decoded) = self.decode_lines(&mut bad)?;
+        let (mut opened, decoded) = match &self.envelope {
+            Some(envelope) => self.open(envelope, decoded)?,
+            None => (Opened::default(), decoded),
         };
-        let mut opened = self.open(&text)?;
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.picked.decoded.len());
-        for (field, column) in self.picked.schema.fields().iter().zip(&opened.columns) {
-            let mut bad_cells = Vec::new();
-            let column = typed(column, field.data_type(), &mut bad_cells)?;
-            let mut wrong: Vec<BadRow> = bad_cells.into_iter().map(|cell| cell_row(field, cell)).collect();
+        let columns = decoded.columns;
+        let mut cells = decoded.bad.into_iter().peekable();
+        for (at, (field, column)) in self.picked.schema.fields().iter().zip(&columns).enumerate() {
+            let mut wrong = Vec::new();
+            while let Some((_, cell)) = cells.next_if(|(of, _)| *of == at) {
+                wrong.push(cell_row(field, cell));
+            }
             wrong.extend(null_rows(field, column.as_ref(), &wrong));
             bad.extend(wrong.into_iter().map(|row| BadRow {
                 record: good[row.record],
                 ..row
             }));
-            columns.push(column);
         }
         if let Some(judge) = &self.picked.judge {
             if self.envelope.is_none() {
@@ -317,12 +297,6 @@ impl JsonReader {
         }
         finish(&self.picked, kept, good.len(), stays.as_ref())
     }
-}
-
-/// Decodes one line after `fed` others; `None` where it is not exactly one value.
-fn feed(decoder: &mut Decoder, line: &[u8], fed: usize) -> Option<()> {
-    let read = decoder.decode(line).ok()?;
-    (read == line.len() && !decoder.has_partial_record() && decoder.len() == fed + 1).then_some(())
 }
 
 /// Names the kind of a JSON value.

@@ -20,7 +20,7 @@ mod csv_style;
 #[cfg(feature = "csv")]
 mod csv_write;
 #[cfg(feature = "json")]
-mod debezium;
+pub(crate) mod debezium;
 #[cfg(feature = "csv")]
 mod infer;
 #[cfg(feature = "json")]
@@ -29,6 +29,7 @@ mod json;
 mod json_infer;
 #[cfg(feature = "json")]
 pub(crate) mod json_shape;
+pub(crate) mod reading;
 mod times;
 pub(crate) mod values;
 
@@ -48,8 +49,6 @@ pub(crate) use csv_style::CsvStyle;
 pub(crate) use csv_write::CsvWriter;
 #[cfg(feature = "kafka")]
 pub(crate) use json::shape_reason;
-#[cfg(feature = "kafka")]
-pub(crate) use values::BadCell;
 pub(crate) use values::cast_text;
 
 use super::changes::{ChangeRules, Judge, Marks, Telling, nullable};
@@ -404,13 +403,8 @@ impl Layout for TextLayout {
                 let keys = &self.keys[unit];
                 let rest = (scan.batch_rows_max, desk);
                 let has_envelopes = self.options.has_envelopes();
-                Ok(Box::new(json::JsonReader::new(
-                    buffer,
-                    keys,
-                    has_envelopes,
-                    picked,
-                    rest,
-                )))
+                let reader = json::JsonReader::new(buffer, keys, has_envelopes, picked, rest)?;
+                Ok(Box::new(reader))
             }
         }
     }

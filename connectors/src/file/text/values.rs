@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use arrow::array::builder::{BinaryViewBuilder, BooleanBuilder, PrimitiveBuilder, StringViewBuilder};
 use arrow::array::{Array, ArrayRef, NullArray, PrimitiveArray, StringViewArray};
-use arrow::compute::kernels::cast_utils::Parser;
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
-use arrow::datatypes::*;
+use arrow::datatypes::{ArrowPrimitiveType, DataType};
 use fletching::{Error, Result};
 
-use super::times::{date, times, timestamps};
-use crate::decimal::{DecimalFault, parse_i128, parse_i256};
+use super::reading::{Reading, Reason, boolean, read_as};
 use crate::spelling::type_name;
 
 /// A column of cells.
@@ -42,12 +40,6 @@ pub(crate) struct BadCell {
     pub(crate) reason: &'static str,
 }
 
-/// Why a value was refused; empty where that is plain.
-pub(crate) type Reason = &'static str;
-
-pub(crate) const TOO_FINE: Reason = ", which has more digits after the point than the type holds";
-pub(crate) const TOO_LARGE: Reason = ", which is out of range";
-
 /// Says whether text can be read as a type.
 pub(crate) fn is_readable(data_type: &DataType) -> bool {
     !data_type.is_nested() && can_cast_types(&DataType::Utf8View, data_type)
@@ -70,33 +62,41 @@ pub(crate) fn parse_column<C: Cells>(
     data_type: &DataType,
     bad: &mut Vec<BadCell>,
 ) -> Result<ArrayRef> {
-    use DataType as D;
-    Ok(match data_type {
-        D::Int8 => integers::<Int8Type, C>(cells, bad),
-        D::Int16 => integers::<Int16Type, C>(cells, bad),
-        D::Int32 => integers::<Int32Type, C>(cells, bad),
-        D::Int64 => integers::<Int64Type, C>(cells, bad),
-        D::UInt8 => integers::<UInt8Type, C>(cells, bad),
-        D::UInt16 => integers::<UInt16Type, C>(cells, bad),
-        D::UInt32 => integers::<UInt32Type, C>(cells, bad),
-        D::UInt64 => integers::<UInt64Type, C>(cells, bad),
-        D::Float32 => primitive::<Float32Type, C>(cells, data_type, bad, plain::<Float32Type>),
-        D::Float64 => primitive::<Float64Type, C>(cells, data_type, bad, plain::<Float64Type>),
-        D::Date32 => primitive::<Date32Type, C>(cells, data_type, bad, date),
-        D::Time32(TimeUnit::Second) => times::<Time32SecondType, C>(cells, 1_000_000_000, bad),
-        D::Time32(_) => times::<Time32MillisecondType, C>(cells, 1_000_000, bad),
-        D::Time64(TimeUnit::Nanosecond) => times::<Time64NanosecondType, C>(cells, 1, bad),
-        D::Time64(_) => times::<Time64MicrosecondType, C>(cells, 1_000, bad),
-        D::Timestamp(unit, zone) => timestamps(cells, *unit, zone.as_deref(), data_type, bad)?,
-        D::Decimal32(..) | D::Decimal64(..) | D::Decimal128(..) | D::Decimal256(..) => {
-            decimals(cells, data_type, bad)
+    read_as(data_type, NewColumn { cells, bad })
+}
+
+/// Makes a column of all cells.
+struct NewColumn<'a, C> {
+    cells: &'a C,
+    bad: &'a mut Vec<BadCell>,
+}
+
+impl<C: Cells> Reading for NewColumn<'_, C> {
+    type Output = ArrayRef;
+
+    fn primitives<T, F>(self, data_type: &DataType, parse: F) -> ArrayRef
+    where
+        T: ArrowPrimitiveType,
+        F: Fn(&str) -> Result<T::Native, Reason>,
+    {
+        primitive::<T, C>(self.cells, data_type, self.bad, parse)
+    }
+
+    fn booleans(self) -> ArrayRef {
+        booleans(self.cells, self.bad)
+    }
+
+    fn texts(self) -> ArrayRef {
+        strings(self.cells)
+    }
+
+    fn others(self, data_type: &DataType) -> Result<ArrayRef> {
+        match data_type {
+            DataType::BinaryView => Ok(bytes(self.cells, self.bad)),
+            DataType::Null => Ok(nothing(self.cells, self.bad)),
+            other => by_cast(self.cells, other, self.bad),
         }
-        D::Boolean => booleans(cells, bad),
-        D::Utf8View => strings(cells),
-        D::BinaryView => bytes(cells, bad),
-        D::Null => nothing(cells, bad),
-        other => by_cast(cells, other, bad)?,
-    })
+    }
 }
 
 /// Casts a text column to a decimal exactly; NULL where a value does not fit.
@@ -105,7 +105,7 @@ pub(crate) fn cast_text(text: &ArrayRef, target: &DataType) -> Option<ArrayRef> 
     parse_column(text, target, &mut Vec::new()).ok()
 }
 
-pub(super) fn primitive<T: ArrowPrimitiveType, C: Cells>(
+fn primitive<T: ArrowPrimitiveType, C: Cells>(
     cells: &C,
     data_type: &DataType,
     bad: &mut Vec<BadCell>,
@@ -132,66 +132,6 @@ pub(super) fn primitive<T: ArrowPrimitiveType, C: Cells>(
     }
     let array: PrimitiveArray<T> = builder.finish();
     Arc::new(array.with_data_type(data_type.clone()))
-}
-
-fn plain<T: Parser>(text: &str) -> Result<T::Native, Reason> {
-    T::parse(text).ok_or("")
-}
-
-/// Reads whole numbers, also in the forms `2E3` and `5.00`.
-fn integers<T, C: Cells>(cells: &C, bad: &mut Vec<BadCell>) -> ArrayRef
-where
-    T: Parser,
-    T::Native: TryFrom<i128>,
-{
-    primitive::<T, C>(cells, &T::DATA_TYPE, bad, |text| {
-        if let Some(value) = T::parse(text) {
-            return Ok(value);
-        }
-        let value = parse_i128(text, 38, 0).map_err(reason)?;
-        T::Native::try_from(value).map_err(|_| TOO_LARGE)
-    })
-}
-
-fn reason(fault: DecimalFault) -> Reason {
-    match fault {
-        DecimalFault::NotANumber => "",
-        DecimalFault::TooFine => TOO_FINE,
-        DecimalFault::TooLarge => TOO_LARGE,
-    }
-}
-
-fn decimals<C: Cells>(cells: &C, data_type: &DataType, bad: &mut Vec<BadCell>) -> ArrayRef {
-    let narrow = |value: i128| i32::try_from(value).map_err(|_| TOO_LARGE);
-    let middle = |value: i128| i64::try_from(value).map_err(|_| TOO_LARGE);
-    match *data_type {
-        DataType::Decimal32(p, s) => primitive::<Decimal32Type, C>(cells, data_type, bad, |text| {
-            parse_i128(text, p, s).map_err(reason).and_then(narrow)
-        }),
-        DataType::Decimal64(p, s) => primitive::<Decimal64Type, C>(cells, data_type, bad, |text| {
-            parse_i128(text, p, s).map_err(reason).and_then(middle)
-        }),
-        DataType::Decimal128(p, s) => primitive::<Decimal128Type, C>(cells, data_type, bad, |text| {
-            parse_i128(text, p, s).map_err(reason)
-        }),
-        DataType::Decimal256(p, s) => primitive::<Decimal256Type, C>(cells, data_type, bad, |text| {
-            parse_i256(text, p, s).map_err(reason)
-        }),
-        _ => nothing(cells, bad),
-    }
-}
-
-/// Reads a truth value as SQL spells it.
-pub(super) fn boolean(text: &str) -> Option<bool> {
-    let text = text.trim_ascii();
-    let is = |words: [&str; 4]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
-    match text {
-        "true" => Some(true),
-        "false" => Some(false),
-        _ if is(["true", "t", "yes", "1"]) => Some(true),
-        _ if is(["false", "f", "no", "0"]) => Some(false),
-        _ => None,
-    }
 }
 
 fn booleans<C: Cells>(cells: &C, bad: &mut Vec<BadCell>) -> ArrayRef {
@@ -313,6 +253,7 @@ fn by_cast<C: Cells>(cells: &C, data_type: &DataType, bad: &mut Vec<BadCell>) ->
 mod tests {
     use super::*;
     use arrow::array::AsArray;
+    use arrow::datatypes::{Int16Type, TimeUnit, TimestampMillisecondType, TimestampSecondType};
 
     fn read(texts: &[&str], data_type: DataType) -> (ArrayRef, Vec<usize>) {
         let mut bad = Vec::new();

@@ -6,6 +6,7 @@
 
 mod every_call;
 mod letters;
+mod sides;
 mod world;
 
 use std::collections::BTreeMap;
@@ -16,19 +17,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use parking_lot::Mutex;
 
 use self::letters::{SimLetters, is_uncomputable, is_undecodable};
+use self::sides::{MISSED, SideWay, is_missed};
 use self::world::{Row, Shared, SimClock, SimInbox, SimSink, SimStorage, World, rows_of};
 use super::counters::Counters;
 use super::phase::Phase;
 use super::sharing::Sharing;
-use super::{BadRows, EpochLimits, EpochLoop, Making, State};
+use super::{BadRows, EpochLimits, EpochLoop, EventTime, LATE, Making, Resumed};
 use crate::checkpoint::{Keeper, PipelineIdentity, Storage};
-use crate::connector::{BadRowPolicy, EpochWriter, LetterPlace, LetterWriter, OnBadRow};
+use crate::connector::{BadRowPolicy, LetterPlace, LetterWriter, OnBadRow};
 use crate::error::{Error, Result};
 use crate::prepared::Prepared;
 use crate::session::Session;
 
-const QUERY: &str =
-    "SELECT s.p, s.k, t.v, s.k / (s.k % 13) AS d FROM s LEFT JOIN t ON s.k % 7 = t.id WHERE s.k % 3 <> 1";
+const QUERY: &str = "SELECT s.p, s.k, t.v, s.k / (s.k % 13) AS d FROM s LEFT JOIN t ON s.k % 7 = t.id \
+     JOIN u ON s.k % 17 = u.id WHERE s.k % 3 <> 1";
 /// Lives after which a pipeline should long be done: faults are few.
 const LIVES_MAX: usize = 200;
 
@@ -36,7 +38,11 @@ fn query() -> Arc<Prepared> {
     let session = Session::builder().threads(1).build().unwrap();
     session
         .sql(
-            "CREATE STREAM s (p BIGINT, k BIGINT);
+            "CREATE STREAM s (p BIGINT, k BIGINT, ts TIMESTAMP);
+             CREATE SINK missed WITH (connector = 'memory');
+             CREATE TABLE u (id BIGINT, PRIMARY KEY (id))
+                 WITH (on_miss = 'dead_letter', miss.dead_letter = 'missed');
+             INSERT INTO u VALUES (0), (1), (2), (4), (5), (6), (7), (9), (10), (11), (12), (13), (14), (15), (16);
              CREATE TABLE t (id BIGINT, v BIGINT, PRIMARY KEY (id));
              INSERT INTO t VALUES (0, 10), (1, 11), (3, 13), (4, 14)",
         )
@@ -65,22 +71,20 @@ fn begin_over(
     limit: Option<u64>,
 ) -> Result<EpochLoop> {
     let (keeper, found) = Keeper::open(storage, identity(), 3)?;
-    let mut state = found
-        .checkpoint
-        .as_ref()
-        .map_or_else(State::default, State::of_checkpoint);
     let partitions = world.lock().partitions.len();
     let mut writer = SimSink {
         world: Arc::clone(world),
         making: Vec::new(),
         letters: Vec::new(),
+        branches: Vec::new(),
         positions: Vec::new(),
     };
-    if let Some(positions) = writer.positions()? {
-        state.resume_at(positions);
-    }
+    let resumed = Resumed::new(found.checkpoint.as_ref(), Some(&keeper), &mut writer)?;
+    let sides = sides::open(world, &mut writer, query.input_schema());
+    let is_timed = world.lock().is_timed;
+    let event_time = is_timed.then(|| EventTime::new(sides::event_time_spec(), &resumed.watermarks));
     let mut next = vec![0; partitions];
-    for position in state.positions() {
+    for position in resumed.state.positions() {
         next[position.partition.parse::<usize>().unwrap()] = position.place.parse().unwrap();
     }
     let limits = {
@@ -118,13 +122,13 @@ fn begin_over(
         keeper: Some(keeper),
         limits,
         clock: Box::new(SimClock(Arc::clone(world), Mutex::new(0))),
-        event_time: None,
-        letters: None,
+        event_time,
+        sides,
         bad_rows: bad_rows(world),
         counters: Arc::<Counters>::default(),
         stop,
         at_phase: Box::new(at_phase),
-        state,
+        state: resumed.state,
         making: Making::default(),
         sharing: Sharing::default(),
     })
@@ -206,6 +210,7 @@ fn simulate(seed: u64, query: &Arc<Prepared>) {
     assert_eq!(rows, wanted, "limit {limit:?}, {:?}", world.log);
     if limit.is_none() {
         insist_on_letters(&world);
+        insist_on_sides(&world);
     }
     let expected = by_partition(expected.into_iter());
     for (partition, rows) in &output {
@@ -227,10 +232,27 @@ fn insist_on_letters(world: &World) {
     letters.sort_unstable();
     let all = world.partitions.iter().enumerate();
     let all = all.flat_map(|(p, rows)| (0..*rows).map(move |k| (p as i64, k)));
-    let bad: Vec<_> = all
-        .filter(|(_, k)| is_undecodable(*k) || is_uncomputable(*k))
-        .collect();
+    let mut bad: Vec<_> = all.filter(|(_, k)| is_undecodable(*k)).collect();
+    let computed = world.on_time().into_iter();
+    bad.extend(computed.filter(|(_, k)| is_uncomputable(*k) && !is_missed(*k)));
+    bad.sort_unstable();
     assert_eq!(letters, bad, "letters, {:?}", world.log);
+}
+
+/// Insists that each late record, and each that has no match, went where it belongs: once, or at least once
+/// where no more is promised.
+fn insist_on_sides(world: &World) {
+    let mut missed = world.on_time();
+    missed.retain(|(_, k)| is_missed(*k));
+    for (name, expected) in [(LATE, world.late()), (MISSED, missed)] {
+        let own = world.sides.iter().filter(|((known, _), _)| *known == name);
+        let mut found: Vec<_> = own.flat_map(|(_, records)| records).copied().collect();
+        found.sort_unstable();
+        if world.side_way == SideWay::Sooner {
+            found.dedup();
+        }
+        assert_eq!(found, expected, "{name}, {:?}, {:?}", world.side_way, world.log);
+    }
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -280,6 +302,8 @@ fn everything_that_can_go_wrong_does() {
         "stop",
         "letters prepare",
         "letters commit",
+        "side prepare",
+        "side commit",
     ];
     for what in phases.iter().map(String::as_str).chain(others) {
         assert!(seen.get(what).is_some_and(|times| *times > 3), "{what}: {seen:?}");

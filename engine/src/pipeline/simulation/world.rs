@@ -1,17 +1,18 @@
 //! The world around a simulated pipeline: what survives its crashes, and what goes wrong in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use parking_lot::Mutex;
 
 use super::letters::{is_uncomputable, is_undecodable, letter, record_of};
+use super::sides::{SideWay, is_missed, late_ones, records_of, time_of};
 use crate::checkpoint::{Storage, StorageError, StorageErrorKind, StorageLock, StorageResult, StoredObject};
 use crate::clock::Clock;
-use crate::connector::{Chunk, DeadLetter, EpochWriter, Polled, Position, SinkSummary};
+use crate::connector::{Branch, Chunk, DeadLetter, EpochWriter, Polled, Position, SinkSummary};
 use crate::error::{Error, Result};
 use crate::pipeline::inbox::Inbox;
 
@@ -57,6 +58,8 @@ pub(super) struct World {
     prepared: BTreeMap<u64, Vec<Row>>,
     /// Of a sink whose epochs are transactions: the positions shown with the last.
     pub(super) shown: Option<Vec<Position>>,
+    /// The number of the epoch they were shown with.
+    shown_epoch: u64,
     pub(super) published: BTreeMap<u64, Vec<Row>>,
     /// The positions that the source was told last.
     pub(super) committed: Vec<Position>,
@@ -67,6 +70,11 @@ pub(super) struct World {
     pub(super) has_letter_place: bool,
     pub(super) letters_prepared: Option<PreparedLetters>,
     pub(super) letters: Vec<(i64, i64)>,
+    /// What goes beside the rows, by where and by epoch; and whether records have a time to be late by.
+    pub(super) side_way: SideWay,
+    pub(super) is_timed: bool,
+    pub(super) sides: BTreeMap<(&'static str, u64), Vec<(i64, i64)>>,
+    pub(super) sides_prepared: BTreeMap<(&'static str, u64), Vec<(i64, i64)>>,
     /// What happened, for whoever looks into a failure.
     pub(super) log: Vec<String>,
 }
@@ -92,6 +100,11 @@ impl World {
             has_letter_place: dice.roll(2) == 0,
             letters_prepared: None,
             letters: Vec::new(),
+            shown_epoch: 0,
+            side_way: [SideWay::Branch, SideWay::Later, SideWay::Sooner][dice.pick(3)],
+            is_timed: dice.roll(2) == 0,
+            sides: BTreeMap::new(),
+            sides_prepared: BTreeMap::new(),
             log: Vec::new(),
             dice,
         }))
@@ -115,7 +128,9 @@ impl World {
             .filter(|name| name.starts_with("checkpoint"))
             .cloned()
             .collect();
-        if names.len() < 2 || !self.fails("damage", 3) {
+        // Event times of an epoch that a transaction has shown are in its checkpoint alone.
+        let is_precious = self.is_timed && self.shown.is_some();
+        if is_precious || names.len() < 2 || !self.fails("damage", 3) {
             return;
         }
         let newest = names.pop().unwrap();
@@ -128,13 +143,31 @@ impl World {
         }
     }
 
-    /// Returns all input that can be decoded and computed as one batch: partition after partition.
-    pub(super) fn good_rows(&self) -> RecordBatch {
+    /// Lists the late records of each partition.
+    pub(super) fn late(&self) -> Vec<(i64, i64)> {
+        let partitions = self.partitions.iter().enumerate();
+        let of_one = |(p, rows): (usize, &i64)| -> Vec<_> {
+            late_ones(*rows).into_iter().map(|k| (p as i64, k)).collect()
+        };
+        match self.is_timed {
+            true => partitions.flat_map(of_one).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// Lists the records that reach the query: partition after partition.
+    pub(super) fn on_time(&self) -> Vec<(i64, i64)> {
+        let late: HashSet<_> = self.late().into_iter().collect();
         let rows = self.partitions.iter().enumerate();
-        let rows: Vec<_> = rows
-            .flat_map(|(p, rows)| (0..*rows).map(move |k| (p as i64, k)))
-            .filter(|(_, k)| !is_undecodable(*k) && !is_uncomputable(*k))
-            .collect();
+        rows.flat_map(|(p, rows)| (0..*rows).map(move |k| (p as i64, k)))
+            .filter(|record| !is_undecodable(record.1) && !late.contains(record))
+            .collect()
+    }
+
+    /// Returns all input that comes to rows as one batch.
+    pub(super) fn good_rows(&self) -> RecordBatch {
+        let mut rows = self.on_time();
+        rows.retain(|(_, k)| !is_missed(*k) && !is_uncomputable(*k));
         batch_of(&rows)
     }
 }
@@ -144,6 +177,10 @@ fn batch_of(rows: &[(i64, i64)]) -> RecordBatch {
     RecordBatch::try_from_iter([
         ("p", column(rows.iter().map(|row| row.0).collect())),
         ("k", column(rows.iter().map(|row| row.1).collect())),
+        ("ts", {
+            let times = rows.iter().map(|row| time_of(row.1));
+            Arc::new(TimestampMicrosecondArray::from_iter_values(times)) as ArrayRef
+        }),
     ])
     .unwrap()
 }
@@ -228,11 +265,29 @@ pub(super) struct SimSink {
     pub(super) world: Shared,
     pub(super) making: Vec<Row>,
     pub(super) letters: Vec<(i64, i64)>,
+    /// What goes to other sinks, by name.
+    pub(super) branches: Vec<(&'static str, Vec<(i64, i64)>)>,
     /// The positions of the epoch that was prepared.
     pub(super) positions: Vec<Position>,
 }
 
 impl EpochWriter for SimSink {
+    fn epoch(&mut self) -> Result<Option<u64>> {
+        let world = self.world.lock();
+        Ok(world.shown.as_ref().map(|_| world.shown_epoch))
+    }
+
+    fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
+        let name = branch.downcast_ref::<&'static str>().unwrap();
+        self.branches.push((name, Vec::new()));
+        Ok(Some(self.branches.len() - 1))
+    }
+
+    fn write_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
+        self.branches[branch].1.extend(records_of(batch));
+        Ok(())
+    }
+
     fn positions(&mut self) -> Result<Option<Vec<Position>>> {
         Ok(self.world.lock().shown.clone())
     }
@@ -244,7 +299,14 @@ impl EpochWriter for SimSink {
                 // A transaction that was not committed is gone, and one that was is not taken back.
                 world.prepared.clear();
                 world.sink_letters_prepared.clear();
+                if world.side_way == SideWay::Branch {
+                    world.sides_prepared.clear();
+                }
                 return Ok(());
+            }
+            if world.side_way == SideWay::Branch {
+                world.sides.retain(|(_, known), _| *known <= epoch);
+                world.sides_prepared.retain(|(_, known), _| *known == epoch);
             }
             world.published.retain(|known, _| *known <= epoch);
             world.prepared.retain(|known, _| *known == epoch);
@@ -275,6 +337,9 @@ impl EpochWriter for SimSink {
         world.prepared.insert(epoch, std::mem::take(&mut self.making));
         let letters = std::mem::take(&mut self.letters);
         world.sink_letters_prepared.insert(epoch, letters);
+        for (name, rows) in &mut self.branches {
+            world.sides_prepared.insert((*name, epoch), std::mem::take(rows));
+        }
         self.positions = positions.to_vec();
         Ok(())
     }
@@ -288,8 +353,13 @@ impl EpochWriter for SimSink {
             world.published.entry(epoch).or_default().extend(rows);
             let letters = world.sink_letters_prepared.remove(&epoch).unwrap_or_default();
             world.sink_letters.entry(epoch).or_default().extend(letters);
+            for (name, _) in &self.branches {
+                let rows = world.sides_prepared.remove(&(*name, epoch)).unwrap_or_default();
+                world.sides.entry((*name, epoch)).or_default().extend(rows);
+            }
             if let Some(shown) = &mut world.shown {
                 shown.clone_from(&self.positions);
+                world.shown_epoch = epoch;
             }
         }
         Ok(SinkSummary::default())

@@ -1,7 +1,7 @@
 //! Protobuf's wire format: tags, numbers and lengths.
 
 /// A field's value as it stands in a message.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Wire<'a> {
     Varint(u64),
     Fixed64([u8; 8]),
@@ -74,7 +74,7 @@ impl<'a> WireReader<'a> {
         Err("has a number of more than ten bytes")
     }
 
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(super) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(CUT)?;
         self.rest = rest;
         Ok(*bytes)

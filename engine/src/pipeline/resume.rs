@@ -1,0 +1,71 @@
+//! Where a pipeline goes on: what its checkpoints say, and what its sink says that knows better.
+//!
+//! A sink that shows positions with its rows, as a transaction does, may stand an epoch behind the newest
+//! checkpoint: then that epoch came to nothing, and all is taken from the checkpoint before. It stands
+//! ahead where the newest checkpoint was damaged.
+
+use super::epochs::State;
+use crate::checkpoint::{Checkpoint, Keeper};
+use crate::connector::EpochWriter;
+use crate::error::Result;
+
+/// What a pipeline takes over from its former life.
+#[derive(Debug, Default)]
+pub(crate) struct Resumed {
+    pub(crate) state: State,
+    /// The largest event time seen of each partition.
+    pub(crate) watermarks: Vec<(String, i64)>,
+    /// Late records counted so far.
+    pub(crate) late: u64,
+}
+
+impl Resumed {
+    /// Takes over from a checkpoint.
+    fn of_checkpoint(checkpoint: &Checkpoint) -> Self {
+        Self {
+            state: State::of_checkpoint(checkpoint),
+            watermarks: checkpoint.watermarks.clone(),
+            late: checkpoint.counter("late"),
+        }
+    }
+
+    /// Takes over the counters alone, where a group says from where partitions are read.
+    pub(crate) fn of_a_member(checkpoint: Option<&Checkpoint>) -> Self {
+        let mut resumed = checkpoint.map_or_else(Self::default, Self::of_checkpoint);
+        resumed.state.resume_at(Vec::new());
+        resumed.watermarks.clear();
+        resumed
+    }
+
+    /// Finds where to go on.
+    ///
+    /// # Errors
+    /// Fails where the sink cannot be asked.
+    pub(crate) fn new(
+        checkpoint: Option<&Checkpoint>,
+        keeper: Option<&Keeper>,
+        writer: &mut dyn EpochWriter,
+    ) -> Result<Self> {
+        let mut resumed = checkpoint.map_or_else(Self::default, Self::of_checkpoint);
+        let Some(positions) = writer.positions()? else {
+            return Ok(resumed);
+        };
+        // A place that says it has shown nothing, where it has shown epochs, has forgotten them.
+        if positions.is_empty() && resumed.state.has_shown() {
+            return Ok(resumed);
+        }
+        if let Some(shown) = writer.epoch()? {
+            if shown < resumed.state.epoch() {
+                let before = keeper.and_then(|keeper| keeper.older(shown));
+                match before {
+                    Some(before) => resumed = Self::of_checkpoint(&before),
+                    None if shown == 0 => resumed = Self::default(),
+                    None => {}
+                }
+            }
+            resumed.state.resume_after(shown);
+        }
+        resumed.state.resume_at(positions);
+        Ok(resumed)
+    }
+}
