@@ -1,13 +1,12 @@
 //! `fletching checkpoints`: looks at what pipelines keep, and removes what is no longer wanted.
 
-use std::path::{Path, PathBuf};
-
 use clap::Subcommand;
-use fletching::checkpoint::{self, StoredCheckpoint, StoredTable};
+use fletching::checkpoint::{self, Place, StoredCheckpoint, StoredTable};
 use fletching::connector::Position;
 
+use crate::arguments::SessionArguments;
 use crate::failure::Failure;
-use crate::figures;
+use crate::{figures, opening};
 
 /// What may be done with checkpoints.
 #[derive(Debug, Subcommand)]
@@ -15,12 +14,12 @@ pub(crate) enum CheckpointsCommand {
     /// List the checkpoints of each pipeline, the newest first, and the tables that are kept
     List {
         /// What checkpoint.path was set to, or the folder of one pipeline in it
-        path: PathBuf,
+        path: String,
     },
     /// Show what the newest checkpoint of each pipeline holds, or an older one, and what is kept of tables
     Inspect {
         /// What checkpoint.path was set to, or the folder of one pipeline in it
-        path: PathBuf,
+        path: String,
 
         /// Show the checkpoint of this epoch
         #[arg(long, value_name = "N")]
@@ -29,7 +28,7 @@ pub(crate) enum CheckpointsCommand {
     /// Remove old checkpoints
     Prune {
         /// What checkpoint.path was set to, or the folder of one pipeline in it
-        path: PathBuf,
+        path: String,
 
         /// Keep so many of each pipeline
         #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "all")]
@@ -42,22 +41,31 @@ pub(crate) enum CheckpointsCommand {
 }
 
 /// Does what is asked for.
-pub(crate) fn run(command: &CheckpointsCommand) -> Result<(), Failure> {
+pub(crate) fn run(command: &CheckpointsCommand, arguments: &SessionArguments) -> Result<(), Failure> {
+    let (CheckpointsCommand::List { path }
+    | CheckpointsCommand::Inspect { path, .. }
+    | CheckpointsCommand::Prune { path, .. }) = command;
+    let session = opening::open(arguments)?;
+    opening::apply(&session, arguments, |_| false)?;
+    let place = &session
+        .checkpoints(path)
+        .map_err(|error| Failure::engine(&error, |_| None))?;
     let lines = match command {
-        CheckpointsCommand::List { path } => {
-            let (checkpoints, tables) = found(path)?;
+        CheckpointsCommand::List { .. } => {
+            let (checkpoints, tables) = found(place)?;
             let tables = tables.iter().map(table_line);
             checkpoints.iter().map(line).chain(tables).collect()
         }
-        CheckpointsCommand::Inspect { path, epoch } => inspect(path, *epoch)?,
-        CheckpointsCommand::Prune { path, keep, all } => {
+        CheckpointsCommand::Inspect { epoch, .. } => inspect(place, *epoch)?,
+        CheckpointsCommand::Prune { keep, all, .. } => {
             let keep = if *all { 0 } else { *keep };
-            let removed = checkpoint::prune(path, keep).map_err(|error| Failure::engine(&error, |_| None))?;
+            let removed =
+                checkpoint::prune(place, keep).map_err(|error| Failure::engine(&error, |_| None))?;
             let mut lines = vec![format!(
                 "{} removed",
                 figures::counted(removed.len() as u64, "checkpoint")
             )];
-            for table in tables(path).iter().filter(|_| *all) {
+            for table in tables(place).iter().filter(|_| *all) {
                 let files = table
                     .remove()
                     .map_err(|error| Failure::engine(&error, |_| None))?;
@@ -83,21 +91,21 @@ fn print(lines: &[String]) -> Result<(), Failure> {
 }
 
 /// Returns what there is; there must be something.
-fn found(path: &Path) -> Result<(Vec<StoredCheckpoint>, Vec<StoredTable>), Failure> {
-    let checkpoints = checkpoint::list(path).map_err(|error| Failure::engine(&error, |_| None))?;
-    let tables = tables(path);
+fn found(place: &Place) -> Result<(Vec<StoredCheckpoint>, Vec<StoredTable>), Failure> {
+    let checkpoints = checkpoint::list(place).map_err(|error| Failure::engine(&error, |_| None))?;
+    let tables = tables(place);
     if checkpoints.is_empty() && tables.is_empty() {
         return Err(Failure::outside(format!(
             "{}: there are no checkpoints",
-            path.display()
+            place.storage().place()
         )));
     }
     Ok((checkpoints, tables))
 }
 
 /// Returns the tables that are kept; the folder of a single pipeline has none.
-fn tables(path: &Path) -> Vec<StoredTable> {
-    checkpoint::tables(path).unwrap_or_default()
+fn tables(place: &Place) -> Vec<StoredTable> {
+    checkpoint::tables(place).unwrap_or_default()
 }
 
 fn table_line(stored: &StoredTable) -> String {
@@ -112,10 +120,7 @@ fn table_line(stored: &StoredTable) -> String {
 }
 
 fn table_contents(stored: &StoredTable) -> Vec<String> {
-    let mut lines = vec![
-        table_line(stored),
-        format!("  folder      {}", stored.path.display()),
-    ];
+    let mut lines = vec![table_line(stored), format!("  folder      {}", stored.place)];
     match stored.contents() {
         Ok(contents) => {
             lines.push(format!("  rows        {}", contents.rows));
@@ -146,10 +151,10 @@ fn line(stored: &StoredCheckpoint) -> String {
     )
 }
 
-fn inspect(path: &Path, epoch: Option<u64>) -> Result<Vec<String>, Failure> {
+fn inspect(place: &Place, epoch: Option<u64>) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
     let mut seen = Vec::new();
-    let (checkpoints, tables) = found(path)?;
+    let (checkpoints, tables) = found(place)?;
     for stored in checkpoints {
         let is_wanted = match epoch {
             Some(epoch) => stored.epoch == epoch,
@@ -157,7 +162,7 @@ fn inspect(path: &Path, epoch: Option<u64>) -> Result<Vec<String>, Failure> {
         };
         if is_wanted {
             lines.push(line(&stored));
-            lines.push(format!("  file        {}", stored.path.display()));
+            lines.push(format!("  file        {}", stored.place));
             lines.extend(contents(&stored));
             seen.push(stored.pipeline);
         }
@@ -168,7 +173,7 @@ fn inspect(path: &Path, epoch: Option<u64>) -> Result<Vec<String>, Failure> {
     match (lines.is_empty(), epoch) {
         (true, Some(epoch)) => Err(Failure::outside(format!(
             "{}: there is no checkpoint of epoch {epoch}",
-            path.display()
+            place.storage().place()
         ))),
         _ => Ok(lines),
     }

@@ -56,7 +56,7 @@ fn start(arguments: Arguments, terminal: &Terminal) -> Result<(), Failure> {
         Task::Run { sources, output } => run::run(sources, &session, &output, terminal),
         Task::Check { files, sample } => check::check(&files, sample, &session, terminal),
         Task::Shell { output } => shell::run(&session, &output, terminal),
-        Task::Checkpoints { command } => checkpoints::run(&command),
+        Task::Checkpoints { command } => checkpoints::run(&command, &session),
         Task::Bench { arguments } => bench::run(&arguments, &session, terminal),
         Task::BenchWorker => bench::serve(),
     }

@@ -7,7 +7,9 @@ use crate::failure::Failure;
 
 /// Makes a session with every connector of this build.
 pub(crate) fn open(arguments: &SessionArguments) -> Result<Session, Failure> {
-    let mut builder = Session::builder().connectors(fletching_connectors::all());
+    let mut builder = Session::builder()
+        .connectors(fletching_connectors::all())
+        .storages(fletching_connectors::storages());
     if let Some(threads) = arguments.threads {
         builder = builder.threads(threads.get());
     }

@@ -5,6 +5,8 @@
 //!  connector = 'datagen'   source         generated rows, the same for the same seed
 //!  connector = 'kafka'     source, sink   JSON, CSV, raw, Avro, Protobuf records of topics
 //!  connector = 'stdout'    sink           a table, CSV or JSON on the terminal
+//!
+//!  checkpoint.path = 's3://…'             an object store that speaks S3
 //! ```
 //!
 //! [`all`] hands every connector to a session; each can also be used by itself through the
@@ -45,11 +47,14 @@ mod json;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod message;
+#[cfg(feature = "s3")]
+mod s3;
 mod spelling;
 mod stdout;
 
 use std::sync::Arc;
 
+use fletching::checkpoint::StorageScheme;
 use fletching::connector::Connector;
 
 #[cfg(feature = "datagen")]
@@ -59,6 +64,8 @@ pub use file::FileConnector;
 pub use kafka::KafkaConnector;
 #[cfg(feature = "kafka")]
 pub use message::{MessageReader, RefusedMessage};
+#[cfg(feature = "s3")]
+pub use s3::S3Storage;
 pub use stdout::StdoutConnector;
 
 /// Returns every connector of this build.
@@ -75,5 +82,18 @@ pub fn all() -> Vec<Arc<dyn Connector>> {
         #[cfg(feature = "kafka")]
         Arc::new(KafkaConnector::with_files()),
         Arc::new(StdoutConnector),
+    ]
+}
+
+/// Returns every storage for checkpoints of this build, beside folders of the file system.
+///
+/// ```
+/// let names: Vec<_> = fletching_connectors::storages().iter().map(|s| s.name()).collect();
+/// assert_eq!(names, ["s3"]);
+/// ```
+pub fn storages() -> Vec<Arc<dyn StorageScheme>> {
+    vec![
+        #[cfg(feature = "s3")]
+        Arc::new(S3Storage::default()),
     ]
 }

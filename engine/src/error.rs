@@ -281,6 +281,11 @@ impl Error {
                 Some("check the path; it is taken from the folder the program runs in".into())
             }
             std::io::ErrorKind::PermissionDenied => Some("check the permissions".into()),
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => {
+                Some("free space there, or raise the limit, and start it again".into())
+            }
             _ => None,
         };
         let text = error.to_string();

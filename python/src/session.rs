@@ -26,7 +26,9 @@ impl PySession {
     #[new]
     #[pyo3(signature = (threads=None))]
     fn new(threads: Option<usize>) -> PyResult<Self> {
-        let mut builder = Session::builder().connectors(fletching_connectors::all());
+        let mut builder = Session::builder()
+            .connectors(fletching_connectors::all())
+            .storages(fletching_connectors::storages());
         if let Some(threads) = threads {
             builder = builder.threads(threads);
         }

@@ -4,6 +4,7 @@
 //!  tests/slt/**.slt   what SQL means here, as scripts
 //!  src/slt/           the runner of such scripts: ours, and other engines' suites as they are
 //!  src/broker/        a real Apache Kafka broker, for tests/kafka/ and whoever else needs one
+//!  src/object_store/  a real object store, likewise
 //!  src/tls/           certificates of the JDK's keytool, and a front that speaks TLS
 //!  tests/all/         oracles, properties, the order of dependencies, tidiness
 //! ```
@@ -15,5 +16,6 @@
 //! ```
 
 pub mod broker;
+pub mod object_store;
 pub mod slt;
 pub mod tls;

@@ -5,6 +5,8 @@ mod checking;
 mod endings;
 mod errors;
 mod formats;
+#[cfg(target_os = "linux")]
+mod full_disk;
 #[cfg(unix)]
 mod kafka_example;
 #[cfg(unix)]

@@ -45,7 +45,7 @@ impl Desk {
         self.published_in("out")
     }
 
-    fn published_in(&self, folder: &str) -> Vec<u64> {
+    pub(crate) fn published_in(&self, folder: &str) -> Vec<u64> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else {
             return Vec::new();
         };

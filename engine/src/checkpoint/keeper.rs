@@ -13,10 +13,12 @@
 //! nothing more. A newer pipeline waits for the lock, so it never begins in the midst of an epoch
 //! that the older one is publishing.
 
-use std::io;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::contract::{Storage, StorageError, StorageErrorKind, StorageLock, StorageResult};
 use super::format::{decode, encode};
-use super::storage::Storage;
 use super::{Checkpoint, PipelineIdentity};
 use crate::error::{Error, Result};
 
@@ -25,16 +27,19 @@ const TERM: &str = "term-";
 
 /// Writes a pipeline's checkpoints.
 pub(crate) struct Keeper {
-    storage: Box<dyn Storage>,
+    storage: Arc<dyn Storage>,
     identity: PipelineIdentity,
     term: u64,
     /// How many checkpoints are kept.
     keep: usize,
+    /// The epoch written last, or found as the newest, and what was written for it, as often as it was
+    /// tried: an epoch that came to nothing is written again, by the next life as well.
+    tried: Mutex<(u64, Vec<Vec<u8>>)>,
 }
 
 /// The right to publish one epoch; others wait until it is dropped.
 pub(crate) struct Turn {
-    _lock: Box<dyn Send>,
+    lock: Box<dyn StorageLock>,
 }
 
 /// What was found on opening.
@@ -51,12 +56,13 @@ impl Keeper {
     /// # Errors
     /// Fails where they are those of another query, are all damaged, or cannot be read.
     pub(crate) fn open(
-        storage: Box<dyn Storage>,
+        storage: Arc<dyn Storage>,
         identity: PipelineIdentity,
         keep: usize,
     ) -> Result<(Self, Found)> {
         let place = storage.place();
-        let failed = |error: io::Error| unreadable(&place, &error);
+        let failed = |error: StorageError| unreadable(&place, &error);
+        storage.make().map_err(|error| unwritable(&place, &error))?;
         let _lock = storage.lock().map_err(failed)?;
         let names = storage.names().map_err(failed)?;
         let found = newest(storage.as_ref(), &names)?;
@@ -72,11 +78,14 @@ impl Keeper {
             // What is left of it does no harm.
             let _ = storage.remove(name);
         }
+        let newest = found.checkpoint.as_ref();
+        let tried = newest.map(|checkpoint| (checkpoint.epoch, vec![encode(checkpoint)]));
         let keeper = Self {
             storage,
             identity,
             term,
             keep: keep.max(1),
+            tried: Mutex::new(tried.unwrap_or_default()),
         };
         Ok((keeper, found))
     }
@@ -91,11 +100,15 @@ impl Keeper {
         let names = self.storage.names().map_err(|error| unreadable(&place, &error))?;
         let newest = names.iter().filter_map(|name| numbered(TERM, name)).max();
         match newest {
-            Some(term) if term == self.term => Ok(Turn { _lock: lock }),
-            _ => Err(Error::Fenced {
-                pipeline: self.identity.name.clone(),
-                place,
-            }),
+            Some(term) if term == self.term => Ok(Turn { lock }),
+            _ => Err(self.fenced()),
+        }
+    }
+
+    fn fenced(&self) -> Error {
+        Error::Fenced {
+            pipeline: self.identity.name.clone(),
+            place: self.storage.place(),
         }
     }
 
@@ -103,18 +116,47 @@ impl Keeper {
     ///
     /// # Errors
     /// Fails where it cannot be written; the one before then stands.
-    pub(crate) fn write(&self, checkpoint: &Checkpoint, _turn: &Turn) -> Result<()> {
+    pub(crate) fn write(&self, checkpoint: &Checkpoint, turn: &Turn) -> Result<()> {
         let place = self.storage.place();
-        let name = format!("{CHECKPOINT}{:020}", checkpoint.epoch);
-        self.storage
-            .write(&name, &encode(checkpoint))
-            .map_err(|error| unwritable(&place, &error))?;
+        if !turn.lock.is_held() {
+            let message = "the storage did not answer for so long that another may have taken the lock";
+            let lost = StorageError::new(StorageErrorKind::Unavailable, message);
+            return Err(unwritable(
+                &place,
+                &lost.hint("start it again once the storage answers"),
+            ));
+        }
+        self.put(checkpoint)?;
         let names = self.storage.names().unwrap_or_default();
         for old in expendable(&names, self.keep) {
             // One too many does no harm, and is forgotten with the next.
             let _ = self.storage.remove(&old);
         }
         Ok(())
+    }
+
+    /// Writes a checkpoint as a new object: of two instances that both take it for their turn, one does.
+    fn put(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let place = self.storage.place();
+        let failed = |error: StorageError| unwritable(&place, &error);
+        let name = format!("{CHECKPOINT}{:020}", checkpoint.epoch);
+        let bytes = encode(checkpoint);
+        let mut tried = self.tried.lock();
+        if tried.0 != checkpoint.epoch {
+            *tried = (checkpoint.epoch, Vec::new());
+        }
+        tried.1.push(bytes.clone());
+        match self.storage.create(&name, &bytes) {
+            Err(error) if error.kind == StorageErrorKind::AlreadyExists => {}
+            other => return other.map_err(failed),
+        }
+        // It is there: an epoch of ours that was taken back, a damaged one that was gone around, or
+        // that of an instance which has taken over while this one stood still.
+        let found = self.storage.read(&name).map_err(failed)?;
+        if tried.1.contains(&found) || decode(&found).is_err() {
+            return self.storage.write(&name, &bytes).map_err(failed);
+        }
+        Err(self.fenced())
     }
 
     /// Reads the checkpoint of an epoch before the newest; none where it is not kept, or not whole.
@@ -151,7 +193,11 @@ pub(super) fn expendable(names: &[String], keep: usize) -> Vec<String> {
 }
 
 /// Reads one checkpoint.
-pub(super) fn read(storage: &dyn Storage, name: &str, epoch: u64) -> io::Result<Result<Checkpoint, String>> {
+pub(super) fn read(
+    storage: &dyn Storage,
+    name: &str,
+    epoch: u64,
+) -> StorageResult<Result<Checkpoint, String>> {
     let checkpoint = decode(&storage.read(name)?);
     Ok(match checkpoint {
         Ok(checkpoint) if checkpoint.epoch != epoch => Err("it is one of another epoch".into()),
@@ -202,18 +248,22 @@ fn check_identity(checkpoint: &Checkpoint, identity: &PipelineIdentity, place: &
     })
 }
 
-fn unreadable(place: &str, error: &io::Error) -> Error {
+fn unreadable(place: &str, error: &StorageError) -> Error {
     Error::Checkpoint {
         place: place.into(),
         message: format!("cannot be read: {error}"),
-        hint: None,
+        hint: error.hint.clone(),
     }
 }
 
-pub(super) fn unwritable(place: &str, error: &io::Error) -> Error {
+pub(super) fn unwritable(place: &str, error: &StorageError) -> Error {
+    let stands = "the one before stands, and nothing after it was published";
     Error::Checkpoint {
         place: place.into(),
         message: format!("a checkpoint cannot be written: {error}"),
-        hint: Some("the one before stands, and nothing after it was published".into()),
+        hint: Some(match &error.hint {
+            Some(hint) => format!("{stands}; {hint}"),
+            None => stands.into(),
+        }),
     }
 }

@@ -2,29 +2,41 @@
 //!
 //! One is written for each epoch, between the moment its output is durable and the moment it is
 //! shown: positions, counters and the number of the epoch stand or fall with the output. A
-//! pipeline's checkpoints are files in a folder of its name (`keeper.rs`), in a format whose every
-//! block has a checksum (`format.rs`).
+//! pipeline's checkpoints are objects in a folder of its name (`keeper.rs`), in a format whose every
+//! block has a checksum (`format.rs`). The folder is one of the file system (`storage.rs`) or of any
+//! storage that keeps the contract (`contract.rs`).
 
+mod contract;
+#[cfg(test)]
+mod failing;
 mod format;
 mod keeper;
+mod place;
 mod storage;
 mod stored_table;
 mod table_format;
 mod table_keeper;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use failing::{Failing, FailingStorage, Faults};
 pub(crate) use keeper::{Keeper, Turn};
-pub(crate) use storage::{LocalFolder, Storage};
+pub(crate) use place::{Schemes, unusable};
 pub(crate) use table_format::Piece;
-pub(crate) use table_keeper::{TableKeeper, table_folder_of};
+pub(crate) use table_keeper::{TableKeeper, table_folder};
 
+pub use contract::{
+    Storage, StorageError, StorageErrorKind, StorageLock, StorageResult, StorageScheme, StorageSetting,
+    StoredObject,
+};
+pub use place::Place;
 pub use stored_table::{StoredTable, TableContents, tables};
 
 use crate::connector::Position;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use keeper::{checkpoints, expendable, read};
+use stored_table::TABLE_PREFIX;
 
 /// Which pipeline a checkpoint belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,8 +86,8 @@ impl Checkpoint {
 pub struct StoredCheckpoint {
     /// The pipeline's folder.
     pub pipeline: String,
-    /// The file.
-    pub path: PathBuf,
+    /// Where it is: the path of a file, or the name of an object.
+    pub place: String,
     /// The epoch that its name tells.
     pub epoch: u64,
     /// Its size.
@@ -84,45 +96,42 @@ pub struct StoredCheckpoint {
     pub checkpoint: std::result::Result<Checkpoint, String>,
 }
 
-/// Lists the checkpoints under a path, those of each pipeline from the newest on. The path is one
+/// Lists the checkpoints in a place, those of each pipeline from the newest on. The place is one
 /// that `checkpoint.path` was set to, or the folder of one pipeline in it.
 ///
 /// # Errors
-/// Fails where the folder cannot be read.
+/// Fails where it cannot be read.
 ///
 /// ```
 /// let folder = std::env::temp_dir().join("fletching-no-such-checkpoints");
 /// assert!(fletching::checkpoint::list(&folder).is_err());
 /// ```
-pub fn list(path: &Path) -> Result<Vec<StoredCheckpoint>> {
+pub fn list(place: impl Into<Place>) -> Result<Vec<StoredCheckpoint>> {
     let mut found = Vec::new();
-    for folder in folders(path)? {
-        let storage = LocalFolder::at(&folder);
-        let names = storage.names().map_err(|error| Error::file(&folder, &error))?;
-        let pipeline = folder
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    for folder in folders(&place.into())? {
+        let place = folder.place();
+        let failed = |error: StorageError| unusable(&place, &error);
+        let objects = folder.objects().map_err(failed)?;
+        let names: Vec<_> = objects.iter().map(|object| object.name.clone()).collect();
         for (epoch, name) in checkpoints(&names) {
-            let path = folder.join(name);
-            let checkpoint = read(&storage, name, epoch).map_err(|error| Error::file(&path, &error))?;
-            let bytes = fs::metadata(&path).map_or(0, |meta| meta.len());
+            let object = objects.iter().find(|object| object.name == *name);
             found.push(StoredCheckpoint {
-                pipeline: pipeline.clone(),
-                path,
+                pipeline: last_of(&place).to_owned(),
+                place: within(&place, name),
                 epoch,
-                bytes,
-                checkpoint,
+                bytes: object.map_or(0, |object| object.bytes),
+                checkpoint: read(folder.as_ref(), name, epoch).map_err(failed)?,
             });
         }
     }
     Ok(found)
 }
 
-/// Removes all checkpoints under a path but the newest `keep` of each pipeline, and returns the
-/// files removed. With `keep` of zero the pipelines begin anew when they are started next.
+/// Removes all checkpoints in a place but the newest `keep` of each pipeline, and returns where those
+/// were that it removed. With `keep` of zero the pipelines begin anew when they are started next.
 ///
 /// # Errors
-/// Fails where a file cannot be removed.
+/// Fails where one cannot be removed.
 ///
 /// ```
 /// let folder = std::env::temp_dir().join(format!("fletching-prune-{}", std::process::id()));
@@ -131,35 +140,48 @@ pub fn list(path: &Path) -> Result<Vec<StoredCheckpoint>> {
 /// # std::fs::remove_dir_all(&folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn prune(path: &Path, keep: usize) -> Result<Vec<PathBuf>> {
+pub fn prune(place: impl Into<Place>, keep: usize) -> Result<Vec<String>> {
     let mut removed = Vec::new();
-    for folder in folders(path)? {
-        let failed = |error: std::io::Error| Error::file(&folder, &error);
-        let storage = LocalFolder::at(&folder);
-        let _lock = storage.lock().map_err(failed)?;
-        let names = storage.names().map_err(failed)?;
+    for folder in folders(&place.into())? {
+        let place = folder.place();
+        let failed = |error: StorageError| unusable(&place, &error);
+        let _lock = folder.lock().map_err(failed)?;
+        let names = folder.names().map_err(failed)?;
         for name in expendable(&names, keep) {
-            storage.remove(&name).map_err(failed)?;
-            removed.push(folder.join(name));
+            folder.remove(&name).map_err(failed)?;
+            removed.push(within(&place, &name));
         }
     }
     Ok(removed)
 }
 
-/// Returns the folders of pipelines: the path itself where it holds checkpoints, or else those in it.
-fn folders(path: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |error: std::io::Error| Error::file(path, &error);
-    let names = LocalFolder::at(path).names().map_err(failed)?;
+/// Returns the folders of pipelines: the place itself where it holds checkpoints, or else those in it.
+fn folders(place: &Place) -> Result<Vec<Arc<dyn Storage>>> {
+    let storage = place.storage();
+    let failed = |error: StorageError| unusable(&storage.place(), &error);
+    let names = storage.names().map_err(failed)?;
     if !checkpoints(&names).is_empty() {
-        return Ok(vec![path.to_path_buf()]);
+        return Ok(vec![Arc::clone(storage)]);
     }
-    let inside = names.iter().map(|name| path.join(name));
-    Ok(inside.filter(|path| path.is_dir()).collect())
+    let folders = storage.folders().map_err(failed)?;
+    let pipelines = folders.iter().filter(|name| !name.starts_with(TABLE_PREFIX));
+    Ok(pipelines.map(|name| storage.folder(name)).collect())
 }
 
-/// Returns the folder of a pipeline's checkpoints. A letter that a file name may not have is
-/// written as `%` and its number.
-pub(crate) fn folder_of(path: &Path, pipeline: &str) -> PathBuf {
+/// Returns the last part of a place's name.
+fn last_of(place: &str) -> &str {
+    let name = place.trim_end_matches(['/', '\\']);
+    name.rsplit(['/', '\\']).next().unwrap_or(name)
+}
+
+/// Names an object in a place.
+fn within(place: &str, name: &str) -> String {
+    format!("{}/{name}", place.trim_end_matches('/'))
+}
+
+/// Returns the name of a pipeline's folder. A letter that a file name may not have is written as `%`
+/// and its number.
+pub(crate) fn folder_name(pipeline: &str) -> String {
     let mut name = String::new();
     for letter in pipeline.chars() {
         if letter.is_alphanumeric() || "_-".contains(letter) {
@@ -168,11 +190,15 @@ pub(crate) fn folder_of(path: &Path, pipeline: &str) -> PathBuf {
             name.push_str(&format!("%{:x}", u32::from(letter)));
         }
     }
-    path.join(name)
+    name
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::storage::LocalFolder;
     use super::*;
 
     fn identity(sql: &str) -> PipelineIdentity {
@@ -192,8 +218,8 @@ mod tests {
     }
 
     fn open(folder: &Path, sql: &str) -> Result<(Keeper, keeper::Found)> {
-        let storage = LocalFolder::create(&folder_of(folder, "enriched")).unwrap();
-        Keeper::open(Box::new(storage), identity(sql), 3)
+        let storage = LocalFolder::at(&folder.join("enriched"));
+        Keeper::open(Arc::new(storage), identity(sql), 3)
     }
 
     #[test]
@@ -221,7 +247,7 @@ mod tests {
             keeper.write(&checkpoint(epoch), &keeper.turn().unwrap()).unwrap();
         }
         for epoch in [3, 2] {
-            let path = folder_of(&folder.0, "enriched").join(format!("checkpoint-{epoch:020}"));
+            let path = folder.0.join("enriched").join(format!("checkpoint-{epoch:020}"));
             let mut bytes = fs::read(&path).unwrap();
             bytes[20] ^= 4;
             fs::write(&path, bytes).unwrap();
@@ -233,7 +259,7 @@ mod tests {
                 found.damage
             );
         }
-        let path = folder_of(&folder.0, "enriched").join(format!("checkpoint-{:020}", 1));
+        let path = folder.0.join("enriched").join(format!("checkpoint-{:020}", 1));
         fs::write(path, b"FLCH").unwrap();
         let error = open(&folder.0, "SELECT 1").err().unwrap();
         assert!(error.to_string().contains("no checkpoint is whole"), "{error}");
@@ -265,7 +291,7 @@ mod tests {
 
     #[test]
     fn names_of_folders_are_plain() {
-        assert_eq!(folder_of(Path::new("p"), "a/../b"), Path::new("p/a%2f%2e%2e%2fb"));
+        assert_eq!(folder_name("a/../b"), "a%2f%2e%2e%2fb");
     }
 
     /// A folder that goes with the test; the engine has no other use for a crate of such folders.

@@ -1,53 +1,26 @@
-//! Where checkpoints are kept: a small trait, so that tests can make it fail, and a folder on a
-//! local disk.
+//! Checkpoints in a folder on a local disk.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
+use super::contract::{Storage, StorageLock, StorageResult, StoredObject};
 use crate::kill_points;
-
-/// A place for the checkpoints of one pipeline.
-pub(crate) trait Storage: Send + Sync {
-    /// Returns the place, for messages.
-    fn place(&self) -> String;
-
-    /// Lists what is there, temporary files left out.
-    fn names(&self) -> io::Result<Vec<String>>;
-
-    /// Reads a file whole.
-    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
-
-    /// Opens a file to be read from its beginning, and tells its length.
-    fn open(&self, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
-        let bytes = self.read(name)?;
-        let length = bytes.len() as u64;
-        Ok((Box::new(io::Cursor::new(bytes)), length))
-    }
-
-    /// Writes a file that is there whole, and durable, or not at all.
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
-
-    /// Removes a file.
-    fn remove(&self, name: &str) -> io::Result<()>;
-
-    /// Takes the lock where nobody else has it.
-    fn try_lock(&self) -> io::Result<Option<Box<dyn Send + Sync>>>;
-
-    /// Keeps all others from publishing until the guard is dropped.
-    fn lock(&self) -> io::Result<Box<dyn Send>>;
-}
 
 /// Checkpoints as files in a folder.
 #[derive(Debug)]
 pub(crate) struct LocalFolder(PathBuf);
 
 const LOCK: &str = "lock";
-/// How long another that publishes is waited for, and how often it is asked.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
-const LOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The system lets go of it with the process, however that ends.
+#[derive(Debug)]
+struct LockedFile {
+    _file: File,
+}
+
+impl StorageLock for LockedFile {}
 
 /// Names the place where a file is being written.
 fn place_of(name: &str) -> &'static str {
@@ -59,13 +32,7 @@ fn place_of(name: &str) -> &'static str {
 }
 
 impl LocalFolder {
-    /// Opens a folder, and makes it where it is not there.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
-        Ok(Self(path.to_path_buf()))
-    }
-
-    /// Takes a folder that is there.
+    /// Names a folder, which need not be there.
     pub(crate) fn at(path: &Path) -> Self {
         Self(path.to_path_buf())
     }
@@ -84,29 +51,59 @@ impl Storage for LocalFolder {
         self.0.display().to_string()
     }
 
-    fn names(&self) -> io::Result<Vec<String>> {
+    fn folder(&self, name: &str) -> Arc<dyn Storage> {
+        Arc::new(Self(self.0.join(name)))
+    }
+
+    fn make(&self) -> StorageResult<()> {
+        Ok(fs::create_dir_all(&self.0)?)
+    }
+
+    fn folders(&self) -> StorageResult<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.0)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if name != LOCK && !name.ends_with(".tmp") {
-                names.push(name);
+            let entry = entry?;
+            if entry.path().is_dir() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
             }
         }
         names.sort();
         Ok(names)
     }
 
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        fs::read(self.0.join(name))
+    fn objects(&self) -> StorageResult<Vec<StoredObject>> {
+        let mut objects = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name == LOCK || name.ends_with(".tmp") {
+                continue;
+            }
+            // One that is removed just now is gone.
+            if let Ok(meta) = entry.metadata()
+                && meta.is_file()
+            {
+                objects.push(StoredObject {
+                    name,
+                    bytes: meta.len(),
+                });
+            }
+        }
+        objects.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(objects)
     }
 
-    fn open(&self, name: &str) -> io::Result<(Box<dyn Read>, u64)> {
+    fn read(&self, name: &str) -> StorageResult<Vec<u8>> {
+        Ok(fs::read(self.0.join(name))?)
+    }
+
+    fn open(&self, name: &str) -> StorageResult<(Box<dyn Read>, u64)> {
         let file = File::open(self.0.join(name))?;
         let length = file.metadata()?.len();
         Ok((Box::new(file), length))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, name: &str, bytes: &[u8]) -> StorageResult<()> {
         // Only whoever holds the lock writes, so one name for all will do.
         let temp = self.0.join(format!("{name}.tmp"));
         let written = File::create(&temp).and_then(|mut file| {
@@ -121,39 +118,28 @@ impl Storage for LocalFolder {
             let _ = fs::remove_file(&temp);
         }
         written?;
-        self.sync()
+        Ok(self.sync()?)
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+    /// Replaces what is there: the lock is the system's, and whoever has it is the only one.
+    fn create(&self, name: &str, bytes: &[u8]) -> StorageResult<()> {
+        self.write(name, bytes)
     }
 
-    fn try_lock(&self) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    fn remove(&self, name: &str) -> StorageResult<()> {
+        Ok(fs::remove_file(self.0.join(name))?)
+    }
+
+    fn try_lock(&self) -> StorageResult<Option<Box<dyn StorageLock>>> {
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(self.0.join(LOCK))?;
         match file.try_lock() {
-            // The system lets go of it with the process, however that ends.
-            Ok(()) => Ok(Some(Box::new(file))),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+            Ok(()) => Ok(Some(Box::new(LockedFile { _file: file }))),
+            Err(fs::TryLockError::Error(error)) => Err(error.into()),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
-        }
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn Send>> {
-        let mut waited = Duration::ZERO;
-        loop {
-            if let Some(lock) = self.try_lock()? {
-                return Ok(lock);
-            }
-            if waited >= LOCK_WAIT {
-                let message = "another program has held the lock on it for 30 s";
-                return Err(io::Error::new(io::ErrorKind::TimedOut, message));
-            }
-            thread::sleep(LOCK_INTERVAL);
-            waited += LOCK_INTERVAL;
         }
     }
 }

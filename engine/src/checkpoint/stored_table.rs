@@ -1,9 +1,9 @@
 //! What is kept of tables, for people to look at and to remove.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::storage::{LocalFolder, Storage};
+use super::contract::{Storage, StorageError};
+use super::place::{Place, unusable};
 use super::table_format::Piece;
 use super::table_keeper::{StateNames, read_state};
 use crate::connector::Position;
@@ -18,14 +18,15 @@ pub(super) const TABLE_PREFIX: &str = "table.";
 pub struct StoredTable {
     /// The table's name, as its folder has it.
     pub table: String,
-    /// The folder.
-    pub path: PathBuf,
+    /// Where it is.
+    pub place: String,
     /// The number of the newest base; none where there is none yet.
     pub base: Option<u64>,
     /// How many changes of it were written since.
     pub deltas: usize,
     /// The size of all its files.
     pub bytes: u64,
+    storage: Arc<dyn Storage>,
 }
 
 /// What a table's state holds.
@@ -40,7 +41,7 @@ pub struct TableContents {
     pub positions: Vec<Position>,
 }
 
-/// Lists the tables whose state is kept under a path: the one that `checkpoint.path` was set to.
+/// Lists the tables whose state is kept in a place: the one that `checkpoint.path` was set to.
 ///
 /// # Errors
 /// Fails where a folder cannot be read.
@@ -49,34 +50,33 @@ pub struct TableContents {
 /// let folder = std::env::temp_dir().join("fletching-no-such-checkpoints");
 /// assert!(fletching::checkpoint::tables(&folder).is_err());
 /// ```
-pub fn tables(path: &Path) -> Result<Vec<StoredTable>> {
-    let names = LocalFolder::at(path)
-        .names()
-        .map_err(|error| Error::file(path, &error))?;
-    let mut found = Vec::new();
-    for name in names {
-        let folder = path.join(&name);
-        if let Some(table) = name.strip_prefix(TABLE_PREFIX).filter(|_| folder.is_dir()) {
-            found.push(StoredTable::at(table, folder)?);
-        }
-    }
-    Ok(found)
+pub fn tables(place: impl Into<Place>) -> Result<Vec<StoredTable>> {
+    let place = place.into();
+    let storage = place.storage();
+    let folders = storage.folders();
+    let folders = folders.map_err(|error| unusable(&storage.place(), &error))?;
+    let tables = folders
+        .iter()
+        .filter_map(|name| Some((name.strip_prefix(TABLE_PREFIX)?, storage.folder(name))));
+    tables
+        .map(|(table, folder)| StoredTable::of(table, folder))
+        .collect()
 }
 
 impl StoredTable {
-    fn at(table: &str, path: PathBuf) -> Result<Self> {
-        let names = LocalFolder::at(&path)
-            .names()
-            .map_err(|error| Error::file(&path, &error))?;
-        let size = |name: &String| fs::metadata(path.join(name)).map_or(0, |meta| meta.len());
-        let bytes = names.iter().map(size).sum();
+    fn of(table: &str, storage: Arc<dyn Storage>) -> Result<Self> {
+        let place = storage.place();
+        let objects = storage.objects().map_err(|error| unusable(&place, &error))?;
+        let bytes = objects.iter().map(|object| object.bytes).sum();
+        let names: Vec<_> = objects.into_iter().map(|object| object.name).collect();
         let state = StateNames::of(&names);
         Ok(Self {
             table: table.to_owned(),
-            path,
+            place,
             base: state.base,
             deltas: state.deltas.len(),
             bytes,
+            storage,
         })
     }
 
@@ -95,11 +95,11 @@ impl StoredTable {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn contents(&self) -> Result<TableContents> {
-        let storage = LocalFolder::at(&self.path);
-        let names = storage.names().map_err(|error| Error::file(&self.path, &error))?;
+        let storage = self.storage.as_ref();
+        let names = storage.names().map_err(|error| unusable(&self.place, &error))?;
         let damaged = |reason: String| Error::Resource { message: reason };
         let mut contents = TableContents::default();
-        let Some(state) = read_state(&storage, &names).map_err(damaged)? else {
+        let Some(state) = read_state(storage, &names).map_err(damaged)? else {
             return Ok(contents);
         };
         for piece in state.pieces {
@@ -127,8 +127,8 @@ impl StoredTable {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn remove(&self) -> Result<usize> {
-        let failed = |error: std::io::Error| Error::file(&self.path, &error);
-        let storage = LocalFolder::at(&self.path);
+        let failed = |error: StorageError| unusable(&self.place, &error);
+        let storage = &self.storage;
         let _lock = storage.lock().map_err(failed)?;
         let names = storage.names().map_err(failed)?;
         let state = StateNames::all(&names);

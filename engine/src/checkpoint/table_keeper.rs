@@ -14,15 +14,14 @@
 //! source is read on from there. A program that does not get the lock reads, and writes nothing.
 
 use std::collections::HashSet;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use rayon::prelude::*;
 
-use super::folder_of;
+use super::contract::{Storage, StorageError, StorageLock, StorageResult};
+use super::folder_name;
 use super::keeper::{numbered, unwritable};
-use super::storage::Storage;
 use super::stored_table::TABLE_PREFIX;
 use super::table_format::{Piece, StateFile, decode, encode};
 use crate::connector::Position;
@@ -40,9 +39,9 @@ const DELTAS_MIN: usize = 64;
 
 /// Writes the state of one table.
 pub(crate) struct TableKeeper {
-    storage: Box<dyn Storage>,
+    storage: Arc<dyn Storage>,
     fingerprint: u64,
-    lock: Option<Box<dyn Send + Sync>>,
+    lock: Option<Box<dyn StorageLock>>,
     /// The number written last.
     last: u64,
     /// The newest base, where it is whole.
@@ -62,15 +61,9 @@ pub(crate) struct FoundState {
     pub(crate) positions: Vec<Position>,
 }
 
-/// Returns the folder of a table's state; no pipeline's folder has such a name.
-pub(crate) fn table_folder_of(path: &Path, table: &str) -> PathBuf {
-    let folder = folder_of(path, table);
-    let name = folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    path.join(format!("{TABLE_PREFIX}{name}"))
+/// Returns the name of the folder of a table's state; no pipeline's folder has such a name.
+pub(crate) fn table_folder(table: &str) -> String {
+    format!("{TABLE_PREFIX}{}", folder_name(table))
 }
 
 impl TableKeeper {
@@ -79,10 +72,11 @@ impl TableKeeper {
     /// # Errors
     /// Fails where the place cannot be listed, or the lock cannot be asked for.
     pub(crate) fn open(
-        storage: Box<dyn Storage>,
+        storage: Arc<dyn Storage>,
         fingerprint: u64,
         pool: &rayon::ThreadPool,
-    ) -> io::Result<(Self, Option<FoundState>, Vec<String>)> {
+    ) -> StorageResult<(Self, Option<FoundState>, Vec<String>)> {
+        storage.make()?;
         let lock = storage.try_lock()?;
         let names = storage.names()?;
         let mut keeper = Self {
@@ -183,9 +177,11 @@ impl TableKeeper {
 
     /// Says whether this program may write, and takes the lock where another let go of it.
     pub(crate) fn may_write(&mut self) -> bool {
-        if self.lock.is_some() {
+        if self.lock.as_ref().is_some_and(|lock| lock.is_held()) {
             return true;
         }
+        // One that was lost is let go of before it is asked for again.
+        self.lock = None;
         self.lock = self.storage.try_lock().ok().flatten();
         if self.lock.is_none() {
             return false;
@@ -293,8 +289,9 @@ impl TableKeeper {
 
     fn write(&self, name: &str, state: StateFile) -> Result<usize> {
         let bytes = encode(&state)?;
-        let failed = |error: io::Error| -> Error { unwritable(&self.storage.place(), &error) };
-        self.storage.write(name, &bytes).map_err(failed)?;
+        let failed = |error: StorageError| -> Error { unwritable(&self.storage.place(), &error) };
+        // Each has a name of its own: one that is there is another program's.
+        self.storage.create(name, &bytes).map_err(failed)?;
         Ok(bytes.len())
     }
 }

@@ -41,6 +41,7 @@ pub use rows::{Outcome, Rows, Summary};
 pub(crate) use run::{named, output_schema, relations_of, tables_of};
 pub(crate) use show::sql_type;
 
+use crate::checkpoint::{Schemes, StorageScheme};
 use crate::connector::{Connector, SourceReport};
 use crate::error::{Error, Result};
 use crate::operator::{LookupCounts, LookupJoin};
@@ -121,6 +122,7 @@ impl Inner {
 pub struct SessionBuilder {
     threads: Option<usize>,
     connectors: Vec<Arc<dyn Connector>>,
+    storages: Vec<Arc<dyn StorageScheme>>,
 }
 
 impl SessionBuilder {
@@ -138,6 +140,14 @@ impl SessionBuilder {
         self
     }
 
+    /// Adds storages for checkpoints, as from `fletching_connectors::storages()`. Folders of the file system
+    /// are always there.
+    #[must_use]
+    pub fn storages(mut self, storages: impl IntoIterator<Item = Arc<dyn StorageScheme>>) -> Self {
+        self.storages.extend(storages);
+        self
+    }
+
     /// Makes the session. No thread is started yet.
     ///
     /// # Errors
@@ -147,6 +157,7 @@ impl SessionBuilder {
         if let Some(threads) = self.threads {
             settings.threads = Settings::check_threads(threads)?;
         }
+        settings.storages = Schemes::new(self.storages);
         let inner = Inner {
             registry: RwLock::default(),
             settings: RwLock::new(settings),
@@ -436,10 +447,8 @@ impl Session {
 
     /// Returns the names of all settings.
     pub fn setting_names(&self) -> Vec<String> {
-        settings::SETTINGS
-            .iter()
-            .map(|spec| spec.name.to_string())
-            .collect()
+        let settings = self.inner.settings.read().list().into_iter();
+        settings.map(|(name, _)| name.to_string()).collect()
     }
 
     pub(crate) fn warn(&self, warning: Warning) {

@@ -1,6 +1,5 @@
 //! The settings of pipelines that go on: how large an epoch grows, and what is kept of it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::settings::parse_bytes;
@@ -11,7 +10,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone)]
 pub(crate) struct PipelineSettings {
     /// Where checkpoints are kept; without it nothing is.
-    pub(crate) checkpoint_path: Option<PathBuf>,
+    pub(crate) checkpoint_path: Option<String>,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoint_keep: usize,
     pub(crate) rows_max: u64,
@@ -56,7 +55,7 @@ impl PipelineSettings {
         let text = text.trim();
         let is_none = text.is_empty() || text.eq_ignore_ascii_case("none");
         match name {
-            "checkpoint.path" => self.checkpoint_path = (!is_none).then(|| PathBuf::from(text)),
+            "checkpoint.path" => self.checkpoint_path = (!is_none).then(|| text.to_owned()),
             "checkpoint.interval" => self.checkpoint_interval = span(name, text)?,
             "checkpoint.keep" => self.checkpoint_keep = whole(name, text)?.try_into().unwrap_or(usize::MAX),
             "epoch.rows_max" => self.rows_max = whole(name, text)?,
@@ -76,7 +75,7 @@ impl PipelineSettings {
         let milliseconds = |time: Duration| format!("{}ms", time.as_millis());
         match name {
             "checkpoint.path" => match &self.checkpoint_path {
-                Some(path) => path.display().to_string(),
+                Some(path) => path.clone(),
                 None => "none".into(),
             },
             "checkpoint.interval" => milliseconds(self.checkpoint_interval),

@@ -16,7 +16,7 @@ use super::pipeline_settings::PipelineSettings;
 use super::rows::Outcome;
 use super::sides::covers_computing;
 use super::{Entry, Session, StatementCatalog, StreamEntry, output_schema, relations_of};
-use crate::checkpoint::{Checkpoint, Keeper, LocalFolder, PipelineIdentity, folder_of};
+use crate::checkpoint::{Checkpoint, Keeper, PipelineIdentity, folder_name};
 use crate::connector::{self, FeedRequest, OnBadRow};
 use crate::error::{Error, Result};
 use crate::pipeline::{EpochLimits, EventTime, Parts, Pipeline, Resumed, check_plan, not_row_by_row};
@@ -269,13 +269,13 @@ impl Session {
 
     /// Opens the checkpoints of a pipeline, where it is to have any.
     fn keeper(&self, identity: PipelineIdentity) -> Result<(Option<Keeper>, Option<Checkpoint>)> {
-        let settings = self.inner.settings.read().pipelines.clone();
-        let Some(path) = settings.checkpoint_path else {
+        let settings = self.inner.settings.read().clone();
+        let Some(path) = settings.pipelines.checkpoint_path else {
             return Ok((None, None));
         };
-        let folder = folder_of(&path, &identity.name);
-        let storage = LocalFolder::create(&folder).map_err(|error| Error::file(&folder, &error))?;
-        let (keeper, found) = Keeper::open(Box::new(storage), identity, settings.checkpoint_keep)?;
+        let place = settings.storages.open(&path)?;
+        let folder = place.storage().folder(&folder_name(&identity.name));
+        let (keeper, found) = Keeper::open(folder, identity, settings.pipelines.checkpoint_keep)?;
         for damage in found.damage {
             let message = format!("{damage}; the one before is used");
             self.warn(Warning::new(WarningKind::NotReady, message));

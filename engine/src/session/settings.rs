@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use datafusion::common::config::ConfigOptions;
 
 use super::pipeline_settings::PipelineSettings;
+use crate::checkpoint::Schemes;
 use crate::connector::nearest;
 use crate::error::{Error, Result};
 
@@ -23,17 +24,19 @@ pub(crate) struct Settings {
     pub(crate) check_sample_rows: usize,
     /// What pipelines that go on are started with.
     pub(crate) pipelines: PipelineSettings,
+    /// Where checkpoints may be kept beside folders.
+    pub(crate) storages: Schemes,
     /// DataFusion's own, as set by name.
     pub(crate) datafusion: ConfigOptions,
 }
 
 /// A setting with its meaning, for `SHOW SETTINGS`.
-pub(crate) struct SettingSpec {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
+struct SettingSpec {
+    name: &'static str,
+    help: &'static str,
 }
 
-pub(crate) const SETTINGS: &[SettingSpec] = &[
+const SETTINGS: &[SettingSpec] = &[
     SettingSpec {
         name: "threads",
         help: "cores used at most; default all, or FLETCHING_THREADS",
@@ -58,7 +61,8 @@ pub(crate) const SETTINGS: &[SettingSpec] = &[
     },
     SettingSpec {
         name: "checkpoint.path",
-        help: "the folder where pipelines keep how far they have come, to go on from there (default none)",
+        help: "the folder, or the place as in s3://bucket/prefix, where pipelines keep how far they have come, \
+               to go on from there (default none)",
     },
     SettingSpec {
         name: "checkpoint.interval",
@@ -105,6 +109,7 @@ impl Settings {
             memory_max: Arc::default(),
             check_sample_rows: 10_000,
             pipelines: PipelineSettings::default(),
+            storages: Schemes::default(),
             datafusion: ConfigOptions::new(),
         };
         if let Ok(text) = std::env::var("FLETCHING_THREADS") {
@@ -122,7 +127,13 @@ impl Settings {
             "check.sample_rows" => {
                 self.check_sample_rows = whole("check.sample_rows", value, SAMPLE_ROWS_MAX)?;
             }
-            _ if PipelineSettings::knows(name) => self.pipelines.set(name, value)?,
+            _ if PipelineSettings::knows(name) => {
+                if name == "checkpoint.path" {
+                    self.storages.check(value.trim())?;
+                }
+                self.pipelines.set(name, value)?;
+            }
+            _ if self.storages.knows(name) => self.storages.set(name, value),
             _ if name.starts_with("datafusion.") => {
                 self.datafusion.set(name, value).map_err(|error| Error::Option {
                     subject: format!("setting {name}"),
@@ -136,7 +147,7 @@ impl Settings {
                     location: None,
                 })?;
             }
-            _ => return Err(unknown(name)),
+            _ => return Err(self.unknown(name)),
         }
         Ok(())
     }
@@ -152,6 +163,7 @@ impl Settings {
             "lookup.interleave" => Ok(if self.interleaves { "on" } else { "off" }.to_string()),
             "check.sample_rows" => Ok(self.check_sample_rows.to_string()),
             _ if PipelineSettings::knows(name) => Ok(self.pipelines.get(name)),
+            _ if self.storages.knows(name) => Ok(self.storages.get(name)),
             _ => match self
                 .datafusion
                 .entries()
@@ -159,8 +171,30 @@ impl Settings {
                 .find(|entry| entry.key == name)
             {
                 Some(entry) => Ok(entry.value.unwrap_or_default()),
-                None => Err(unknown(name)),
+                None => Err(self.unknown(name)),
             },
+        }
+    }
+
+    /// Lists all settings with their meaning, those of storages last.
+    pub(crate) fn list(&self) -> Vec<(&'static str, &'static str)> {
+        let own = SETTINGS.iter().map(|spec| (spec.name, spec.help));
+        let storages = self.storages.settings();
+        own.chain(storages.map(|setting| (setting.name, setting.help)))
+            .collect()
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let near = nearest(name, self.list().into_iter().map(|(known, _)| known));
+        let hint = match near {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => "SHOW SETTINGS lists what there is".to_string(),
+        };
+        Error::Option {
+            subject: format!("setting {name}"),
+            message: "there is no such setting".into(),
+            hint: Some(hint),
+            location: None,
         }
     }
 
@@ -219,20 +253,6 @@ fn on_or_off(name: &str, text: &str) -> Result<bool> {
             hint: None,
             location: None,
         }),
-    }
-}
-
-fn unknown(name: &str) -> Error {
-    let near = nearest(name, SETTINGS.iter().map(|spec| spec.name));
-    let hint = match near {
-        Some(near) => format!("did you mean '{near}'?"),
-        None => "SHOW SETTINGS lists what there is".to_string(),
-    };
-    Error::Option {
-        subject: format!("setting {name}"),
-        message: "there is no such setting".into(),
-        hint: Some(hint),
-        location: None,
     }
 }
 

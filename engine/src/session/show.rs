@@ -12,7 +12,6 @@ use fletching_planner::ShowKind;
 use futures::StreamExt;
 
 use super::rows::Rows;
-use super::settings::SETTINGS;
 use super::{Entry, Session, StatementCatalog};
 use crate::error::{Error, Result};
 use crate::table::{TableProgress, TableSnapshot, TableState};
@@ -97,9 +96,9 @@ impl Session {
             }
             ShowKind::Settings => {
                 let mut list = TextColumns::new(["name", "value", "meaning"]);
-                for spec in SETTINGS {
-                    let value = self.inner.settings.read().get(spec.name)?;
-                    list.push([Some(spec.name.into()), Some(value), Some(spec.help.into())]);
+                let settings = self.inner.settings.read();
+                for (name, help) in settings.list() {
+                    list.push([Some(name.into()), Some(settings.get(name)?), Some(help.into())]);
                 }
                 list.rows()
             }

@@ -81,13 +81,15 @@ impl Session {
     }
 
     /// Returns where the state of tables is kept, if anywhere.
-    fn state_place(&self) -> Option<StatePlace> {
-        let settings = &self.inner.settings.read().pipelines;
-        let path = settings.checkpoint_path.clone()?;
-        Some(StatePlace {
-            path,
-            interval: settings.checkpoint_interval,
-        })
+    fn state_place(&self) -> Result<Option<StatePlace>> {
+        let settings = self.inner.settings.read();
+        let Some(path) = &settings.pipelines.checkpoint_path else {
+            return Ok(None);
+        };
+        Ok(Some(StatePlace {
+            place: settings.storages.open(path)?,
+            interval: settings.pipelines.checkpoint_interval,
+        }))
     }
 
     pub(super) fn table_spec(&self, create: &CreateRelation) -> Result<TableSpec> {
@@ -187,7 +189,7 @@ impl Session {
             pool: self.pool()?,
             batch_rows_max: self.inner.settings.read().batch_rows,
             cancelled: Arc::clone(&catalog.cancelled),
-            state: self.state_place(),
+            state: self.state_place()?,
         };
         let mut notice = |message: String| self.warn(Warning::new(WarningKind::NotReady, message));
         for table in load_all(&needed, &context, &mut notice)? {

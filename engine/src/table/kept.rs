@@ -12,7 +12,6 @@
 //! looks, and an epoch whose output is durable is never computed again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,7 @@ use super::records::Records;
 use super::staged::Staged;
 use super::store::Store;
 use super::{Table, TableSnapshot};
-use crate::checkpoint::{LocalFolder, Piece, TableKeeper, table_folder_of};
+use crate::checkpoint::{Piece, Place, TableKeeper, table_folder};
 use crate::connector::Position;
 use crate::error::{Error, Result};
 
@@ -36,7 +35,7 @@ const UNWRITTEN_BYTES: usize = 8 * NOTED_BYTES;
 /// Where a session keeps the state of its tables.
 #[derive(Debug, Clone)]
 pub(crate) struct StatePlace {
-    pub(crate) path: PathBuf,
+    pub(crate) place: Place,
     pub(crate) interval: Duration,
 }
 
@@ -65,17 +64,19 @@ impl Kept {
         pool: &rayon::ThreadPool,
         has_changes: bool,
     ) -> Option<(Self, Option<Restored>)> {
-        let folder = table_folder_of(&place.path, &table.name);
+        let folder = place.place.storage().folder(&table_folder(&table.name));
         let tell = |message: String| table.note(format!("table {}: {message}", table.name));
-        let storage = LocalFolder::create(&folder);
-        let fingerprint = table.fingerprint?;
-        let opened = storage.and_then(|storage| TableKeeper::open(Box::new(storage), fingerprint, pool));
+        let opened = TableKeeper::open(Arc::clone(&folder), table.fingerprint?, pool);
         let (mut keeper, found, damage) = match opened {
             Ok(opened) => opened,
             Err(error) => {
+                let hint = error
+                    .hint
+                    .as_ref()
+                    .map_or_else(String::new, |hint| format!("; {hint}"));
                 tell(format!(
-                    "its state in {} cannot be used: {error}",
-                    folder.display()
+                    "its state in {} cannot be used: {error}{hint}",
+                    folder.place()
                 ));
                 return None;
             }
@@ -237,7 +238,7 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
 
     use arrow::array::{AsArray, Int8Array, Int64Array};
@@ -246,12 +247,12 @@ mod tests {
     use super::*;
     use crate::table::{ChangeOptions, TableOrigin};
 
-    fn schema() -> SchemaRef {
+    pub(in crate::table) fn schema() -> SchemaRef {
         let field = |name| Field::new(name, DataType::Int64, true);
         Arc::new(Schema::new(vec![field("k"), field("v")]))
     }
 
-    fn table() -> Table {
+    pub(in crate::table) fn table() -> Table {
         let options = ChangeOptions {
             is_upsert: true,
             ..ChangeOptions::default()
@@ -272,7 +273,7 @@ mod tests {
         usize::try_from(next(state) % bound as u64).unwrap()
     }
 
-    fn batch(records: &[(i64, i64, i8)]) -> RecordBatch {
+    pub(in crate::table) fn batch(records: &[(i64, i64, i8)]) -> RecordBatch {
         let mut fields = schema().fields().to_vec();
         fields.push(Arc::new(Field::new("_change", DataType::Int8, false)));
         let keys = records.iter().map(|record| record.0).collect::<Int64Array>();
@@ -282,7 +283,7 @@ mod tests {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
     }
 
-    fn contents(table: &Table) -> BTreeMap<i64, i64> {
+    pub(in crate::table) fn contents(table: &Table) -> BTreeMap<i64, i64> {
         let snapshot = table.snapshot().unwrap();
         let mut rows = BTreeMap::new();
         for chunk in snapshot.chunks().unwrap() {
@@ -296,7 +297,7 @@ mod tests {
     }
 
     /// The oracle: the rows after so many batches of the source.
-    fn oracle(source: &[Vec<(i64, i64, i8)>]) -> BTreeMap<i64, i64> {
+    pub(in crate::table) fn oracle(source: &[Vec<(i64, i64, i8)>]) -> BTreeMap<i64, i64> {
         let mut rows = BTreeMap::new();
         for &(key, value, change) in source.iter().flatten() {
             match change {
@@ -341,7 +342,7 @@ mod tests {
             let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let path = std::env::temp_dir().join(format!("fletching-kept-{}-{seed}", std::process::id()));
             let place = StatePlace {
-                path: path.clone(),
+                place: Place::from(&path),
                 interval: Duration::ZERO,
             };
             let source: Vec<Vec<_>> = (0..12)
@@ -389,7 +390,7 @@ mod tests {
                 assert_eq!(contents(&table), oracle(&source[..read]), "seed {seed} at {read}");
                 drop(kept);
                 if next(&mut state).is_multiple_of(4) {
-                    damage(&table_folder_of(&path, "users"), &mut state);
+                    damage(&path.join(table_folder("users")), &mut state);
                 }
             }
             fs::remove_dir_all(&path).unwrap();

@@ -18,6 +18,8 @@ mod copies;
 mod derivation;
 mod feeding;
 pub(crate) mod kept;
+#[cfg(test)]
+mod kept_failures;
 mod live;
 mod load;
 mod memory;

@@ -10,10 +10,15 @@ const POM: &str = include_str!("pom.xml");
 
 /// Returns the class path, fetching the jars where they are not there.
 pub(super) fn class_path() -> Result<String, String> {
+    class_path_of(FOLDER, POM)
+}
+
+/// Returns the class path of the jars that a `pom.xml` names, fetched into a folder of the target folder.
+pub(crate) fn class_path_of(name: &str, pom: &str) -> Result<String, String> {
     runs("java", &["-version"])?;
-    let folder = target()?.join(FOLDER);
+    let folder = target()?.join(name);
     if !folder.exists() {
-        fetch(&folder)?;
+        fetch(&folder, pom)?;
     }
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut jars: Vec<String> = entries
@@ -33,12 +38,12 @@ fn target() -> Result<PathBuf, String> {
 }
 
 /// Fetches into a folder of this process and gives it its name when it is whole.
-fn fetch(folder: &Path) -> Result<(), String> {
+fn fetch(folder: &Path, pom_text: &str) -> Result<(), String> {
     runs("mvn", &["--version"])?;
     let part = folder.with_extension(format!("part-{}", std::process::id()));
     fs::create_dir_all(&part).map_err(|error| format!("{}: {error}", part.display()))?;
     let pom = part.join("pom.xml");
-    fs::write(&pom, POM).map_err(|error| format!("{}: {error}", pom.display()))?;
+    fs::write(&pom, pom_text).map_err(|error| format!("{}: {error}", pom.display()))?;
     let fetched = Command::new("mvn")
         .args(["-B", "-q", "-f"])
         .arg(&pom)
@@ -50,7 +55,7 @@ fn fetch(folder: &Path) -> Result<(), String> {
         .map_err(|error| format!("mvn does not run: {error}"))?;
     if !fetched.status.success() {
         let said = String::from_utf8_lossy(&fetched.stdout).into_owned();
-        return Err(format!("Maven cannot fetch the broker: {said}"));
+        return Err(format!("Maven cannot fetch the jars: {said}"));
     }
     // Another process may have been faster; its jars are as good.
     if fs::rename(&part, folder).is_err() && !folder.exists() {

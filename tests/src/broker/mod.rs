@@ -10,7 +10,7 @@
 //! close, which the system does for a process that is gone.
 
 mod client;
-mod jars;
+pub(crate) mod jars;
 mod process;
 mod secured;
 

@@ -4,6 +4,7 @@
 //!
 //! `FLETCHING_SIMULATIONS=5000` runs more seeds, `FLETCHING_SIMULATION_SEED=42` runs one again.
 
+mod every_call;
 mod letters;
 mod sides;
 mod world;
@@ -22,7 +23,7 @@ use super::counters::Counters;
 use super::phase::Phase;
 use super::sharing::Sharing;
 use super::{BadRows, EpochLimits, EpochLoop, EventTime, LATE, Making, Resumed};
-use crate::checkpoint::{Keeper, PipelineIdentity};
+use crate::checkpoint::{Keeper, PipelineIdentity, Storage};
 use crate::connector::{BadRowPolicy, LetterPlace, LetterWriter, OnBadRow};
 use crate::error::{Error, Result};
 use crate::prepared::Prepared;
@@ -59,7 +60,17 @@ fn identity() -> PipelineIdentity {
 
 /// Starts a life of the pipeline from what is in the world.
 fn begin(world: &Shared, query: &Arc<Prepared>, limit: Option<u64>) -> Result<EpochLoop> {
-    let (keeper, found) = Keeper::open(Box::new(SimStorage(Arc::clone(world))), identity(), 3)?;
+    begin_over(Arc::new(SimStorage(Arc::clone(world))), world, query, limit)
+}
+
+/// Starts a life with its checkpoints in some storage.
+fn begin_over(
+    storage: Arc<dyn Storage>,
+    world: &Shared,
+    query: &Arc<Prepared>,
+    limit: Option<u64>,
+) -> Result<EpochLoop> {
+    let (keeper, found) = Keeper::open(storage, identity(), 3)?;
     let partitions = world.lock().partitions.len();
     let mut writer = SimSink {
         world: Arc::clone(world),
@@ -285,6 +296,7 @@ fn everything_that_can_go_wrong_does() {
         "prepare",
         "commit",
         "disk",
+        "answer",
         "remove",
         "damage",
         "stop",

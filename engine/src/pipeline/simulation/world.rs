@@ -1,7 +1,6 @@
 //! The world around a simulated pipeline: what survives its crashes, and what goes wrong in it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::letters::{is_uncomputable, is_undecodable, letter, record_of};
 use super::sides::{SideWay, is_missed, late_ones, records_of, time_of};
-use crate::checkpoint::Storage;
+use crate::checkpoint::{Storage, StorageError, StorageErrorKind, StorageLock, StorageResult, StoredObject};
 use crate::clock::Clock;
 use crate::connector::{Branch, Chunk, DeadLetter, EpochWriter, Polled, Position, SinkSummary};
 use crate::error::{Error, Result};
@@ -62,6 +61,8 @@ pub(super) struct World {
     /// The number of the epoch they were shown with.
     shown_epoch: u64,
     pub(super) published: BTreeMap<u64, Vec<Row>>,
+    /// The positions that the source was told last.
+    pub(super) committed: Vec<Position>,
     /// Dead letters that the sink was given, by epoch.
     sink_letters_prepared: BTreeMap<u64, Vec<(i64, i64)>>,
     pub(super) sink_letters: BTreeMap<u64, Vec<(i64, i64)>>,
@@ -93,6 +94,7 @@ impl World {
             prepared: BTreeMap::new(),
             shown: (dice.roll(3) == 0).then(Vec::new),
             published: BTreeMap::new(),
+            committed: Vec::new(),
             sink_letters_prepared: BTreeMap::new(),
             sink_letters: BTreeMap::new(),
             has_letter_place: dice.roll(2) == 0,
@@ -240,11 +242,13 @@ impl Inbox for SimInbox {
         }))
     }
 
-    fn committed(&mut self, _positions: Vec<Position>) -> Result<()> {
-        match self.world.lock().fails("committed", 60) {
-            true => Err(broken("positions are not taken")),
-            false => Ok(()),
+    fn committed(&mut self, positions: Vec<Position>) -> Result<()> {
+        let mut world = self.world.lock();
+        if world.fails("committed", 60) {
+            return Err(broken("positions are not taken"));
         }
+        world.committed = positions;
+        Ok(())
     }
 
     fn has_caught_up(&self) -> bool {
@@ -362,47 +366,82 @@ impl EpochWriter for SimSink {
     }
 }
 
-/// A disk that is full now and then; what it has written stays.
+/// A storage that is full now and then, and whose answer is lost now and then; what it has written stays.
 pub(super) struct SimStorage(pub(super) Shared);
+
+impl std::fmt::Debug for SimStorage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SimStorage")
+    }
+}
+
+/// Nobody else is there.
+struct SimLock;
+
+impl StorageLock for SimLock {}
 
 impl Storage for SimStorage {
     fn place(&self) -> String {
         "simulated".into()
     }
 
-    fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().files.keys().cloned().collect())
+    fn folder(&self, _name: &str) -> Arc<dyn Storage> {
+        Arc::new(Self(Arc::clone(&self.0)))
     }
 
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let files = &self.0.lock().files;
-        files.get(name).cloned().ok_or(io::ErrorKind::NotFound.into())
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut world = self.0.lock();
-        if world.fails("disk", 15) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        world.files.insert(name.to_string(), bytes.to_vec());
+    fn make(&self) -> StorageResult<()> {
         Ok(())
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
+    fn folders(&self) -> StorageResult<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn objects(&self) -> StorageResult<Vec<StoredObject>> {
+        let world = self.0.lock();
+        let object = |(name, bytes): (&String, &Vec<u8>)| StoredObject {
+            name: name.clone(),
+            bytes: bytes.len() as u64,
+        };
+        Ok(world.files.iter().map(object).collect())
+    }
+
+    fn read(&self, name: &str) -> StorageResult<Vec<u8>> {
+        let files = &self.0.lock().files;
+        let found = files.get(name).cloned();
+        found.ok_or_else(|| StorageError::new(StorageErrorKind::NotFound, name))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> StorageResult<()> {
+        let mut world = self.0.lock();
+        if world.fails("disk", 15) {
+            return Err(StorageError::new(StorageErrorKind::Full, "full"));
+        }
+        world.files.insert(name.to_string(), bytes.to_vec());
+        if world.fails("answer", 15) {
+            return Err(StorageError::new(StorageErrorKind::Unavailable, "no answer"));
+        }
+        Ok(())
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> StorageResult<()> {
+        if self.0.lock().files.contains_key(name) {
+            return Err(StorageError::new(StorageErrorKind::AlreadyExists, name));
+        }
+        self.write(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> StorageResult<()> {
         let mut world = self.0.lock();
         if world.fails("remove", 15) {
-            return Err(io::ErrorKind::PermissionDenied.into());
+            return Err(StorageError::new(StorageErrorKind::Denied, name));
         }
         world.files.remove(name);
         Ok(())
     }
 
-    fn try_lock(&self) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        Ok(Some(Box::new(())))
-    }
-
-    fn lock(&self) -> io::Result<Box<dyn Send>> {
-        Ok(Box::new(()))
+    fn try_lock(&self) -> StorageResult<Option<Box<dyn StorageLock>>> {
+        Ok(Some(Box::new(SimLock)))
     }
 }
 
