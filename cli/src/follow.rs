@@ -27,6 +27,13 @@ pub(crate) fn follow(
     if pipelines.is_empty() {
         return Ok(());
     }
+    if style.summaries == Summaries::Written {
+        let all = pipelines.iter().map(Pipeline::stats);
+        for stats in all.filter(|stats| stats.restored_epoch > 0) {
+            let (name, epoch) = (stats.name, stats.restored_epoch);
+            terminal.message(&format!("sink {name}: going on after epoch {epoch}"));
+        }
+    }
     let guard = interrupt.guard(session.cancel_handle());
     let mut shown = Followed::new(session, terminal, style.progress);
     let mut is_stopping = false;

@@ -90,6 +90,14 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// What begins with a prefix, up to the next slash.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Keys and sizes.
+    pub(super) objects: Vec<(String, u64)>,
+    pub(super) prefixes: Vec<String>,
+}
+
 impl Client {
     pub(super) fn new(spec: PlaceSpec) -> Self {
         let config = ureq::Agent::config_builder()
@@ -185,9 +193,9 @@ impl Client {
     }
 
     /// Lists what begins with a prefix: objects with their sizes, and prefixes up to the next slash.
-    pub(super) fn list(&self, prefix: &str) -> StorageResult<(Vec<(String, u64)>, Vec<String>)> {
+    pub(super) fn list(&self, prefix: &str) -> StorageResult<Listing> {
         let what = format!("listing {}", self.name(prefix));
-        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+        let mut listing = Listing::default();
         let mut next = None;
         loop {
             let mut action = self.bucket.list_objects_v2(Some(&self.credentials));
@@ -205,16 +213,14 @@ impl Client {
                 let message = format!("{what}: the answer is not that of a store: {error}");
                 StorageError::new(StorageErrorKind::Other, message).hint("check s3.endpoint")
             })?;
-            objects.extend(
-                found
-                    .contents
-                    .into_iter()
-                    .map(|one| (one.key, one.size.unwrap_or(0))),
-            );
-            prefixes.extend(found.common_prefixes.into_iter().map(|one| one.prefix));
+            let objects = found.contents.into_iter();
+            let sized = objects.map(|one| (one.key, one.size.unwrap_or(0)));
+            listing.objects.extend(sized);
+            let prefixes = found.common_prefixes.into_iter();
+            listing.prefixes.extend(prefixes.map(|one| one.prefix));
             next = found.next_continuation_token;
             if next.is_none() {
-                return Ok((objects, prefixes));
+                return Ok(listing);
             }
         }
     }

@@ -63,7 +63,7 @@ impl Storage for Folder {
     }
 
     fn folders(&self) -> StorageResult<Vec<String>> {
-        let (_, prefixes) = self.client.list(&self.prefix)?;
+        let prefixes = self.client.list(&self.prefix)?.prefixes;
         let inside = prefixes
             .iter()
             .filter_map(|prefix| prefix.strip_prefix(&self.prefix));
@@ -73,7 +73,7 @@ impl Storage for Folder {
     }
 
     fn objects(&self) -> StorageResult<Vec<StoredObject>> {
-        let (found, _) = self.client.list(&self.prefix)?;
+        let found = self.client.list(&self.prefix)?.objects;
         let objects = found.into_iter().filter_map(|(key, bytes)| {
             let name = key.strip_prefix(&self.prefix)?;
             // Some tools make an empty object of a folder's name.
@@ -112,7 +112,15 @@ impl Storage for Folder {
         let is_new = match bytes.len() > WHOLE_BYTES_MAX {
             // Parts are put together without a condition; only state of tables is so large, and what
             // two programs write of it can both be restored.
-            true if self.client.list(&key)?.0.iter().any(|(found, _)| *found == key) => false,
+            true if self
+                .client
+                .list(&key)?
+                .objects
+                .iter()
+                .any(|(found, _)| *found == key) =>
+            {
+                false
+            }
             true => return self.client.put_in_parts(&key, bytes),
             false => {
                 let put = self

@@ -211,7 +211,6 @@ impl EpochLoop {
         self.sides.restore(self.state.epoch)?;
         self.bad_rows.restore(&self.state.positions())?;
         drop(turn);
-        self.counters.restored_epoch.store(self.state.epoch, Relaxed);
         self.count();
         (self.at_phase)(Phase::Restored)
     }

@@ -44,11 +44,12 @@ use crate::checkpoint::Keeper;
 use crate::clock::SystemClock;
 use crate::connector::{EpochWriter, SourceReport};
 use crate::error::{Error, Result};
+use crate::operator::LookupCounts;
 use crate::prepared::Prepared;
 
 /// A query over a stream that does not end, at work on a thread of its own.
 ///
-/// It goes on when the handle is dropped, and keeps its session alive; [`Pipeline::stop`] ends it.
+/// It goes on when the handle is dropped, and keeps its session alive until it ends; [`Pipeline::stop`] ends it.
 /// Examples are at [`Session::start`](crate::Session::start) and at the connector `datagen`.
 #[derive(Clone)]
 pub struct Pipeline {
@@ -61,13 +62,30 @@ struct Shared {
     stream: String,
     /// Whether it writes the letters of records of the stream that cannot be decoded.
     writes_letters: bool,
-    query: Arc<Prepared>,
+    lookups: Mutex<Lookups>,
     report: Arc<SourceReport>,
     counters: Arc<Counters>,
     lags: Arc<Lags>,
     stop: Arc<AtomicBool>,
     end: Mutex<End>,
     has_ended: Condvar,
+}
+
+/// What its lookups have come to.
+enum Lookups {
+    /// Asked of the query, which keeps the session.
+    Of(Arc<Prepared>),
+    /// Of one that has ended: the session, which keeps its pipelines, is let go of.
+    Were(Vec<LookupCounts>),
+}
+
+impl Lookups {
+    fn counts(&self) -> Vec<LookupCounts> {
+        match self {
+            Self::Of(query) => query.lookup_counts(),
+            Self::Were(counts) => counts.clone(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -114,6 +132,7 @@ impl Pipeline {
     pub(crate) fn start(parts: Parts) -> Result<Self> {
         let counters = Arc::<Counters>::default();
         counters.late.store(parts.late, Relaxed);
+        counters.restored_epoch.store(parts.state.epoch(), Relaxed);
         let stop = Arc::<AtomicBool>::default();
         let writes_letters = parts.bad_rows.is_first();
         let inbox = Prefetch::start(&parts.stream, parts.feed)?;
@@ -142,7 +161,7 @@ impl Pipeline {
             name: parts.name,
             stream: parts.stream,
             writes_letters,
-            query: parts.query,
+            lookups: Mutex::new(Lookups::Of(parts.query)),
             report: parts.report,
             counters,
             lags,
@@ -204,7 +223,7 @@ impl Pipeline {
             lag: self.shared.lags.get(),
             retry: self.shared.report.retry(),
             watermark_us: None,
-            lookups: self.shared.query.lookup_counts(),
+            lookups: self.shared.lookups.lock().counts(),
             restored_epoch: 0,
             elapsed: Duration::ZERO,
         };
@@ -245,6 +264,9 @@ impl Pipeline {
 
 impl Shared {
     fn end_with(&self, ended: Result<()>) {
+        let counts = self.lookups.lock().counts();
+        let query = std::mem::replace(&mut *self.lookups.lock(), Lookups::Were(counts));
+        drop(query);
         let mut end = self.end.lock();
         end.has_come = true;
         if let Err(error) = ended {

@@ -18,7 +18,7 @@ fn source() -> Vec<Vec<(i64, i64, i8)>> {
             .map(|at| ((n * 3 + at) % 11, n * 10 + at, i8::from(at == 3)))
             .collect()
     };
-    (0..8).map(batch).collect()
+    (0..24).map(batch).collect()
 }
 
 /// A life of the table: restored, then fed and kept until its source has no more than so many batches; returns
@@ -81,10 +81,10 @@ fn sweep(base: &Path, pool: &rayon::ThreadPool, how: Failing) -> (u64, u64) {
         let faults = Faults::at(at, how);
         let failing = Place::from(FailingStorage::over(root.storage().clone(), &faults));
         assert!(!live(&root, pool, 3, &what));
-        live(&failing, pool, 6, &what);
+        live(&failing, pool, 20, &what);
         let has_come = faults.have_come();
         // There is room again: what is there is restored, and read on from.
-        restores += u64::from(live(&root, pool, 8, &what));
+        restores += u64::from(live(&root, pool, 24, &what));
         if !has_come {
             return (at, restores);
         }

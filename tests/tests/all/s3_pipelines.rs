@@ -65,7 +65,10 @@ fn no_kill_loses_or_repeats_a_row_and_the_table_comes_back() {
             std::thread::sleep(Duration::from_millis(300));
             victim.kill().unwrap();
         }
+        // Waiting closes its input, which would have it end well.
+        let input = victim.stdin.take();
         assert!(!victim.wait().unwrap().success(), "{border}");
+        drop(input);
         desk.published();
         send(20);
         let mut victim = desk.victim("", &[]);
@@ -94,7 +97,7 @@ fn damage_is_gone_around_and_people_can_look_and_prune() {
     until_kept(&desk);
     pipeline.stop();
     pipeline.wait().unwrap();
-    drop(session);
+    drop((session, pipeline));
 
     let place = desk.session().checkpoints(&desk.place).unwrap();
     let found = checkpoint::list(&place).unwrap();
@@ -126,7 +129,7 @@ fn damage_is_gone_around_and_people_can_look_and_prune() {
     desk.until_published(700);
     pipeline.stop();
     pipeline.wait().unwrap();
-    drop(session);
+    drop((session, pipeline));
     // The damaged one was written over by the epoch that took its number.
     assert!(
         checkpoint::list(&place)
@@ -182,7 +185,7 @@ fn a_store_that_goes_away_stops_the_pipeline_and_the_old_checkpoint_stands() {
     desk.until_published(500);
     pipeline.stop();
     pipeline.wait().unwrap();
-    drop(session);
+    drop((session, pipeline));
 }
 
 #[test]

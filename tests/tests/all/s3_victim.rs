@@ -75,7 +75,7 @@ impl Desk {
         let at = |name: &str| self.path(name).display().to_string();
         let script = format!(
             "SET checkpoint.path = '{}'; SET checkpoint.interval = '0'; SET epoch.ms_max = 5;
-             SET epoch.rows_max = 100; SET s3.retry.timeout = '60s'; {settings}
+             SET epoch.rows_max = 100; SET batch.rows = 40; SET s3.retry.timeout = '60s'; {settings}
              CREATE STREAM trades (id BIGINT, user_id BIGINT) WITH (path = '{}', format = 'csv', follow = true,
                follow.interval = '5ms');
              CREATE TABLE users (id BIGINT, tier VARCHAR, PRIMARY KEY (id)) WITH (path = '{}', format = 'csv',

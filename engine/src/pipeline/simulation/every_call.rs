@@ -18,7 +18,7 @@ fn calm(seed: u64) -> Shared {
     {
         let mut world = world.lock();
         world.faults = 0;
-        world.partitions = vec![70, 41];
+        world.partitions = vec![700, 410];
     }
     world
 }
