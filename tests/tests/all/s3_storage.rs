@@ -75,7 +75,9 @@ fn many_and_large_objects_come_back_whole() {
     let names = many.names().unwrap();
     assert_eq!(names.len(), 1100);
     assert!(names.is_sorted());
-    let large: Vec<u8> = (0..70_u32 << 20).map(|at| ((at ^ (at >> 11)) & 0xff) as u8).collect();
+    let large: Vec<u8> = (0..70_u32 << 20)
+        .map(|at| ((at ^ (at >> 11)) & 0xff) as u8)
+        .collect();
     root.create("rows", &large).unwrap();
     assert!(root.read("rows").unwrap() == large, "70 MB came back otherwise");
     assert_eq!(
