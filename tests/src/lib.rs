@@ -5,6 +5,7 @@
 //!  src/slt/           the runner of such scripts: ours, and other engines' suites as they are
 //!  src/broker/        a real Apache Kafka broker, for tests/kafka/ and whoever else needs one
 //!  src/object_store/  a real object store, likewise
+//!  src/server/        what those two have in common: a server in Java, as a process
 //!  src/tls/           certificates of the JDK's keytool, and a front that speaks TLS
 //!  tests/all/         oracles, properties, the order of dependencies, tidiness
 //! ```
@@ -17,5 +18,6 @@
 
 pub mod broker;
 pub mod object_store;
+mod server;
 pub mod slt;
 pub mod tls;

@@ -6,11 +6,9 @@
 //!  else ──▶ a loud line, and the tests are skipped; FLETCHING_REQUIRE_KAFKA=1 makes that a failure
 //! ```
 //!
-//! The broker ends with the test process however that ends: a shell beside it waits for its input to
-//! close, which the system does for a process that is gone.
+//! The broker ends with the test process however that ends.
 
 mod client;
-pub(crate) mod jars;
 mod process;
 mod secured;
 
@@ -67,17 +65,10 @@ pub fn secured() -> Option<&'static Broker> {
 }
 
 fn found(broker: Result<Broker, String>) -> Option<Broker> {
-    match broker {
-        Ok(broker) => Some(broker),
-        Err(why) if std::env::var_os("FLETCHING_REQUIRE_KAFKA").is_some() => {
-            panic!("the tests of Kafka must run here, but {why}")
-        }
-        Err(why) => {
-            eprintln!(
-                "\n*** SKIPPED: tests of Kafka, since {why}. ***\n\
-                 *** Install Java 17 and Maven, or set FLETCHING_TEST_KAFKA=host:port. ***\n"
-            );
-            None
-        }
-    }
+    let terms = (
+        "Kafka",
+        "FLETCHING_REQUIRE_KAFKA",
+        "Install Java 17 and Maven, or set FLETCHING_TEST_KAFKA=host:port.",
+    );
+    crate::server::found(broker, terms)
 }

@@ -1,29 +1,11 @@
 //! The broker's process: settings, start, stop.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use super::jars;
 use super::secured::{Listener, Secured};
+use crate::server::{Server, class_path, free_ports};
 use crate::tls::Certificates;
-
-/// How long a broker may take to start.
-const START_MAX: Duration = Duration::from_secs(90);
-
-/// Runs the broker until its own input closes, and leaves nothing behind.
-const KEEPER: &str = r#"
-java -Xms64m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$1" kafka.Kafka "$2/server.properties" \
-  >"$2/broker.log" 2>&1 </dev/null &
-broker=$!
-cat >/dev/null
-kill -KILL $broker 2>/dev/null
-wait $broker 2>/dev/null
-[ "$3" = keep ] || rm -rf "$2"
-"#;
 
 /// A broker.
 #[derive(Debug)]
@@ -35,12 +17,7 @@ pub struct Broker {
 
 #[derive(Debug)]
 struct Own {
-    class_path: String,
-    folder: PathBuf,
-    port: u16,
-    keeper: Option<Child>,
-    /// Whether the folder outlives the keeper, for another start.
-    is_kept: bool,
+    server: Server,
     secured: Option<Secured>,
 }
 
@@ -98,57 +75,23 @@ impl Broker {
     }
 
     fn make(kind: Kind) -> Result<Self, String> {
-        let class_path = jars::class_path()?;
-        let ports = free_ports::<6>().map_err(|error| format!("there is no free port: {error}"))?;
-        let [port, controller, others @ ..] = ports;
-        let folder = std::env::temp_dir().join(format!("fletching-broker-{}-{port}", std::process::id()));
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        // The version is that of the pom.
+        let jars = class_path("kafka-4.3.1", include_str!("pom.xml"))?;
+        let [port, controller, others @ ..] = free_ports::<6>()?;
+        let mut server = Server::new("broker", jars, port, kind == Kind::Kept)?;
         let secured = match kind {
-            Kind::Secured => Some(Secured::make(&folder, others)?),
+            Kind::Secured => Some(Secured::make(&server.folder, others)?),
             _ => None,
         };
-        let settings = settings(&folder, port, controller, secured.as_ref());
-        let path = folder.join("server.properties");
-        fs::write(&path, settings).map_err(|error| format!("{}: {error}", path.display()))?;
-        format_storage(&class_path, &path, secured.is_some())?;
-        let own = Own {
-            class_path,
-            folder,
-            port,
-            keeper: None,
-            is_kept: kind == Kind::Kept,
-            secured,
-        };
-        let mut broker = Self {
+        let settings = settings(&server.folder, port, controller, secured.as_ref());
+        let path = server.write("server.properties", &settings)?;
+        format_storage(&server.class_path, &path, secured.is_some())?;
+        server.arguments = vec!["kafka.Kafka".into(), path.display().to_string()];
+        server.start()?;
+        Ok(Self {
             servers: format!("127.0.0.1:{port}"),
-            own: Some(own),
-        };
-        broker.try_start()?;
-        Ok(broker)
-    }
-
-    fn try_start(&mut self) -> Result<(), String> {
-        let Some(own) = &mut self.own else { return Ok(()) };
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper", &own.class_path])
-            .arg(&own.folder)
-            .arg(if own.is_kept { "keep" } else { "remove" })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("sh does not run: {error}"))?;
-        own.keeper = Some(keeper);
-        let began = Instant::now();
-        let address = SocketAddr::from(([127, 0, 0, 1], own.port));
-        while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
-            if began.elapsed() > START_MAX {
-                let log = fs::read_to_string(own.folder.join("broker.log")).unwrap_or_default();
-                return Err(format!("the broker does not start: {log}"));
-            }
-            sleep(Duration::from_millis(50));
-        }
-        Ok(())
+            own: Some(Own { server, secured }),
+        })
     }
 
     /// Starts it again, with all it held, on the same port.
@@ -156,40 +99,18 @@ impl Broker {
     /// # Panics
     /// Panics where it does not start.
     pub fn start(&mut self) {
-        if let Err(why) = self.try_start() {
+        let started = self.own.as_mut().map(|own| own.server.start());
+        if let Some(Err(why)) = started {
             panic!("{why}");
         }
     }
 
     /// Kills it at once, as a crash would.
     pub fn stop(&mut self) {
-        let keeper = self.own.as_mut().and_then(|own| own.keeper.take());
-        if let Some(mut keeper) = keeper {
-            drop(keeper.stdin.take());
-            // There is nothing to be done about a keeper that cannot be waited for.
-            let _ = keeper.wait();
+        if let Some(own) = &mut self.own {
+            own.server.stop();
         }
     }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.stop();
-        if let Some(own) = &self.own {
-            let _ = fs::remove_dir_all(&own.folder);
-        }
-    }
-}
-
-fn free_ports<const N: usize>() -> std::io::Result<[u16; N]> {
-    let mut held = Vec::with_capacity(N);
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
-    }
-    Ok(ports)
 }
 
 fn settings(folder: &Path, port: u16, controller: u16, secured: Option<&Secured>) -> String {

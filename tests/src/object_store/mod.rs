@@ -42,17 +42,10 @@ pub fn own() -> Option<ObjectStore> {
 }
 
 fn found(store: Result<ObjectStore, String>) -> Option<ObjectStore> {
-    match store {
-        Ok(store) => Some(store),
-        Err(why) if std::env::var_os("FLETCHING_REQUIRE_S3").is_some() => {
-            panic!("the tests of object stores must run here, but {why}")
-        }
-        Err(why) => {
-            eprintln!(
-                "\n*** SKIPPED: tests of object stores, since {why}. ***\n\
-                 *** Install Java 17 and Maven. ***\n"
-            );
-            None
-        }
-    }
+    let terms = (
+        "object stores",
+        "FLETCHING_REQUIRE_S3",
+        "Install Java 17 and Maven.",
+    );
+    crate::server::found(store, terms)
 }

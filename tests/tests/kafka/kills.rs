@@ -69,8 +69,9 @@ fn no_kill_loses_or_repeats_a_record() {
     topics.send(0..TRADES);
     let checkpoints = tempfile::tempdir().unwrap();
     // Small epochs, so that all the lives together do not come to the end.
-    let rows_max = 2_000_000 / kills.max(1) / 100;
-    let settings = format!("SET epoch.rows_max = {rows_max}; SET epoch.ms_max = 20;");
+    let rows_max = (1_000_000 / kills.max(1) / 100).max(1);
+    let settings =
+        format!("SET batch.rows = {rows_max}; SET epoch.rows_max = {rows_max}; SET epoch.ms_max = 20;");
     let mut state = seed;
     let mut killed = 0;
     for at in 0..kills {
@@ -90,6 +91,14 @@ fn no_kill_loses_or_repeats_a_record() {
             );
             // Closed, it would end the victim in another way.
             let _open = victim.stdin.take();
+            let began = Instant::now();
+            while victim.try_wait().unwrap().is_none() {
+                if began.elapsed() > PATIENCE {
+                    let _ = victim.kill();
+                    panic!("it does not come to {place}");
+                }
+                sleep(Duration::from_millis(5));
+            }
             victim.wait_with_output().unwrap()
         } else {
             let mut victim = topics.start(broker, checkpoints.path(), &settings, &[]);

@@ -1,20 +1,11 @@
-//! The broker's jars, fetched once by Maven and kept in the target folder.
+//! A server's jars, fetched once by Maven and kept in the target folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Which jars: the version is that of `pom.xml`.
-const FOLDER: &str = "kafka-4.3.1";
-const POM: &str = include_str!("pom.xml");
-
-/// Returns the class path, fetching the jars where they are not there.
-pub(super) fn class_path() -> Result<String, String> {
-    class_path_of(FOLDER, POM)
-}
-
 /// Returns the class path of the jars that a `pom.xml` names, fetched into a folder of the target folder.
-pub(crate) fn class_path_of(name: &str, pom: &str) -> Result<String, String> {
+pub(crate) fn class_path(name: &str, pom: &str) -> Result<String, String> {
     runs("java", &["-version"])?;
     let folder = target()?.join(name);
     if !folder.exists() {
