@@ -9,10 +9,11 @@ use fletching::connector::{DeadLetter, LetterWriter, Position};
 use fletching::{Error, RecordPlace, Result};
 use parking_lot::Mutex;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord};
 
 use super::client::{Cluster, Heard, Listener};
 use super::gather::Gathered;
+use super::produce;
 use super::start::offset_of;
 use crate::file::{BAD_RECORD, DeadLetterShare, DeadLetters, letter};
 
@@ -166,8 +167,7 @@ impl LetterWriter for LetterTopic {
 
     fn write(&mut self, letters: &[DeadLetter]) -> Result<()> {
         letters.iter().try_for_each(|letter| {
-            super::produce::send(&self.producer, record_of(&self.topic, letter))
-                .map_err(|error| self.failed(&error))
+            produce::send(&self.producer, record_of(&self.topic, letter)).map_err(|error| self.failed(&error))
         })
     }
 
@@ -209,11 +209,11 @@ impl LetterTopic {
         if let Some(key) = gathered.key(row) {
             record = record.key(key);
         }
-        super::produce::send(&self.producer, record).map_err(|error| self.failed(&error))
+        produce::send(&self.producer, record).map_err(|error| self.failed(&error))
     }
 
     fn flush(&self) -> Result<()> {
-        let flushed = self.producer.flush(self.cluster.timeout);
+        let flushed = produce::flush(&self.producer, self.cluster.timeout);
         let undelivered = self.heard.lock().undelivered.take();
         match (flushed, undelivered) {
             (Ok(()), None) => Ok(()),

@@ -239,7 +239,7 @@ impl Outlet {
     /// Waits until every record is delivered or given up.
     pub(super) fn flush(&self) -> Result<()> {
         loop {
-            match self.producer.flush(self.cluster.timeout) {
+            match produce::flush(&self.producer, self.cluster.timeout) {
                 Ok(()) => return self.check_delivery(),
                 // Records that are still on their way are given up by the client's own time limit.
                 Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => self.check_delivery()?,

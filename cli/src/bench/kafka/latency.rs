@@ -47,19 +47,40 @@ fn now_us() -> u64 {
 pub(super) fn measure(topics: &Topics, checkpoints: Option<&Path>, records: u64) -> Result<Latencies> {
     let (from, to) = (topics.create("timed")?, topics.create("timed-results")?);
     let (_session, pipeline) = pipeline::start(&SHAPE, &topics.servers, (&from, &to), checkpoints, None)?;
-    let servers = topics.servers.as_str();
-    let found = thread::scope(|scope| {
-        let sender = scope.spawn(|| send(servers, &from, records));
-        let latencies = receive(topics, &to, records);
-        let sent = sender.join().map_err(|_| Fault::new("the sender panicked"));
-        sent??;
-        latencies
-    });
+    let found = through(topics, (&from, &to), records);
     pipeline.stop();
     pipeline.wait()?;
     topics.remove(&from);
     topics.remove(&to);
     found
+}
+
+/// Sends so many records at the rate, through a plain copy, and reads all results.
+pub(super) fn measure_raw(topics: &Topics, records: u64) -> Result<Latencies> {
+    let (from, to) = (topics.create("timed")?, topics.create("timed-results")?);
+    let found = thread::scope(|scope| {
+        let servers = topics.servers.clone();
+        let (reader, to_copy) = (topics.reader(&from)?, to.clone());
+        let copier = scope.spawn(move || raw::copy_from(&reader, &servers, &to_copy, records));
+        let found = through(topics, (&from, &to), records);
+        let copied = copier.join().map_err(|_| Fault::new("the copy panicked"));
+        copied??;
+        found
+    });
+    topics.remove(&from);
+    topics.remove(&to);
+    found
+}
+
+fn through(topics: &Topics, (from, to): (&str, &str), records: u64) -> Result<Latencies> {
+    let servers = topics.servers.as_str();
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| send(servers, from, records));
+        let latencies = receive(topics, to, records);
+        let sent = sender.join().map_err(|_| Fault::new("the sender panicked"));
+        sent??;
+        latencies
+    })
 }
 
 fn send(servers: &str, topic: &str, records: u64) -> Result<()> {

@@ -52,7 +52,7 @@ static SIZES: [Size; 4] = [
     Size {
         case: "kafka/json/1KB",
         format: "json",
-        records: 200_000,
+        records: 600_000,
         note_bytes: 900,
     },
     Size {
@@ -64,7 +64,7 @@ static SIZES: [Size; 4] = [
     Size {
         case: "kafka/avro/1KB",
         format: "avro",
-        records: 200_000,
+        records: 600_000,
         note_bytes: 960,
     },
 ];
@@ -93,7 +93,8 @@ impl Way {
 }
 
 /// The case of latency of each way that has one.
-const LATENCIES: [(&str, Way); 2] = [
+const LATENCIES: [(&str, Way); 3] = [
+    ("kafka/latency/raw-loop", Way::Raw),
     ("kafka/latency/at-least-once", Way::AtLeastOnce),
     ("kafka/latency/exactly-once", Way::ExactlyOnce),
 ];
@@ -244,7 +245,11 @@ impl Bench<'_> {
         let seconds = (LATENCY_SECONDS / u64::from(self.terms.scale)).max(2);
         self.tell(&format!("{case}: {} records/s for {seconds} s", latency::RATE));
         let checkpoints = (way == Way::ExactlyOnce).then_some(self.checkpoints.as_path());
-        let found = latency::measure(&self.topics, checkpoints, latency::RATE * seconds)?;
+        let records = latency::RATE * seconds;
+        let found = match way {
+            Way::Raw => latency::measure_raw(&self.topics, records)?,
+            _ => latency::measure(&self.topics, checkpoints, records)?,
+        };
         self.forget()?;
         Ok(LatencyFinding {
             case,
@@ -276,7 +281,7 @@ mod tests {
 
     #[test]
     fn names_of_cases_are_those_of_this_scenario() {
-        assert_eq!(cases().count(), 6);
+        assert_eq!(cases().count(), 7);
         assert!(cases().all(is_meant) && is_meant(NAME) && !is_meant("kafkaesque"));
     }
 }

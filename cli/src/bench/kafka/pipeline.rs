@@ -194,8 +194,11 @@ pub(super) fn start(
         ),
         None => (String::new(), "at-least-once"),
     };
+    let mut options = "";
     if shape.is_timed {
-        settings += "SET checkpoint.interval = '50ms'; SET epoch.ms_max = 50;";
+        // As somebody would set them who wants results soon.
+        settings += "SET checkpoint.interval = '20ms'; SET epoch.ms_max = 20;";
+        options = "'kafka.linger.ms' = '1', ";
     }
     session.sql(&format!(
         "{settings}{TABLES}CREATE STREAM trades ({}) WITH ({});",
@@ -204,7 +207,7 @@ pub(super) fn start(
     ))?;
     let limit = records.map_or(String::new(), |records| format!(" LIMIT {records}"));
     let pipeline = session.start(&format!(
-        "CREATE SINK enriched WITH ({}, key = 'user_id', delivery = '{delivery}') AS \
+        "CREATE SINK enriched WITH ({}, key = 'user_id', {options}delivery = '{delivery}') AS \
          SELECT {}, u.tier, l.position_limit, m.price FROM trades t {JOINS}{limit}",
         shape.topic(servers, to, true),
         shape.names("t.")

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -38,8 +39,12 @@ pub(super) fn send(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8
 
 /// Copies so many records, keys and values, from topic to topic on one thread beside the client's own.
 pub(super) fn copy(topics: &Topics, from: &str, to: &str, records: u64) -> Result<()> {
-    let reader = topics.reader(from)?;
-    let producer = producer(&topics.servers, "5")?;
+    copy_from(&topics.reader(from)?, &topics.servers, to, records)
+}
+
+/// Copies so many records of a reader.
+pub(super) fn copy_from(reader: &BaseConsumer, servers: &str, to: &str, records: u64) -> Result<()> {
+    let producer = producer(servers, "5")?;
     let (mut copied, mut heard) = (0, Instant::now());
     while copied < records {
         match reader.poll(Duration::from_millis(100)) {
