@@ -78,7 +78,7 @@ fn the_kafka_bench_compares_results_and_takes_latency() {
         assert!(latency["p50_ms"].as_f64() > Some(0.0), "{out}");
         assert!(latency["p99_ms"].as_f64() >= latency["p50_ms"].as_f64(), "{out}");
     }
-    assert_eq!(found["latencies"].as_array().map(Vec::len), Some(2));
+    assert_eq!(found["latencies"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]

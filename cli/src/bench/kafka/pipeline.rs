@@ -196,9 +196,12 @@ pub(super) fn start(
     };
     let mut options = "";
     if shape.is_timed {
-        // As somebody would set them who wants results soon.
-        settings += "SET checkpoint.interval = '20ms'; SET epoch.ms_max = 20;";
+        // As somebody would set them who wants results soon: at least once they are there when they are
+        // sent, exactly once when their epoch is committed.
         options = "'kafka.linger.ms' = '1', ";
+        if checkpoints.is_some() {
+            settings += "SET checkpoint.interval = '20ms'; SET epoch.ms_max = 20;";
+        }
     }
     session.sql(&format!(
         "{settings}{TABLES}CREATE STREAM trades ({}) WITH ({});",
