@@ -10,6 +10,8 @@ use arrow::error::ArrowError;
 
 use super::atomic::AtomicFile;
 use super::packing::Packer;
+#[cfg(feature = "json")]
+use crate::json::write::CellEncoders;
 
 /// Encodes batches.
 pub(crate) trait Encoder: Send {
@@ -70,6 +72,7 @@ impl JsonEncoder {
         Self(
             arrow_json::WriterBuilder::new()
                 .with_explicit_nulls(true)
+                .with_encoder_factory(Arc::new(CellEncoders))
                 .build(out),
         )
     }

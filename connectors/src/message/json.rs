@@ -4,16 +4,19 @@
 //! So a schema may gain and lose fields; a field that changes its type is a bad record, unless its
 //! text is a value of the column's type.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, StructArray};
 use arrow::datatypes::{Field, Fields, SchemaRef};
+use arrow_json::writer::{EncoderOptions, make_encoder};
 use fletching::Result;
 use serde_json::Value;
 
 use super::{BadMessage, MessageDecoder, MessageEncoder, MessageFormat, Payloads, spread, unfit, unwritable};
 use crate::file::text::json_shape::is_readable;
 use crate::file::text::{cell_reason, shape_reason};
+use crate::json::write::CellEncoders;
 use crate::json::{ObjectDecoder, Refused};
 
 /// Messages that are JSON objects.
@@ -37,7 +40,10 @@ impl MessageFormat for JsonMessages {
     }
 
     fn encoder(&self, _: &SchemaRef) -> Result<Box<dyn MessageEncoder>> {
-        Ok(Box::new(JsonEncoder))
+        let options = EncoderOptions::default().with_explicit_nulls(true);
+        Ok(Box::new(JsonEncoder(
+            options.with_encoder_factory(Arc::new(CellEncoders)),
+        )))
     }
 }
 
@@ -106,19 +112,20 @@ impl MessageDecoder for JsonDecoder {
 }
 
 /// Writes each row as one JSON object; NULLs are written, so that every object has every column.
-struct JsonEncoder;
+struct JsonEncoder(EncoderOptions);
 
 impl MessageEncoder for JsonEncoder {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Payloads) -> Result<()> {
-        let mut writer = arrow_json::WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .build::<_, arrow_json::writer::LineDelimited>(Vec::new());
-        let written = writer.write(batch).and_then(|()| writer.finish());
-        written.map_err(|error| unwritable("json", &error))?;
-        // Line ends within text are written as escapes, so every line is one object.
-        let lines = writer.into_inner();
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            out.push(line);
+        let field = Arc::new(Field::new_struct("", batch.schema_ref().fields().clone(), false));
+        let rows = StructArray::from(batch.clone());
+        let encoder = make_encoder(&field, &rows, &self.0);
+        let mut encoder = encoder.map_err(|error| unwritable("json", &error))?;
+        for row in 0..batch.num_rows() {
+            out.push_with(|bytes| {
+                encoder.encode(row, bytes);
+                Ok::<(), Infallible>(())
+            })
+            .unwrap_or_else(|never| match never {});
         }
         Ok(())
     }
@@ -179,9 +186,11 @@ mod tests {
         let batch = RecordBatch::try_from_iter([(
             "t",
             Arc::new(arrow::array::StringArray::from(vec![Some("a\nb"), None])) as ArrayRef,
-        )]);
+        )])
+        .unwrap();
         let mut out = Payloads::default();
-        JsonEncoder.encode(&batch.unwrap(), &mut out).unwrap();
+        let mut encoder = JsonMessages.encoder(&batch.schema()).unwrap();
+        encoder.encode(&batch, &mut out).unwrap();
         assert_eq!(out.get(0), br#"{"t":"a\nb"}"#);
         assert_eq!(out.get(1), br#"{"t":null}"#);
     }
