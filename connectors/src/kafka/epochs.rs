@@ -21,7 +21,7 @@ use fletching::{Error, Result};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::Producer;
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use serde_json::{Value, json};
 
 use super::client::Listener;
@@ -174,7 +174,15 @@ impl TransactionEpochs {
     fn committed(&self, list: TopicPartitionList) -> Result<TopicPartitionList> {
         let group = self.former.as_ref().unwrap_or(&self.group);
         let found = group.committed_offsets(list, self.outlet.cluster.timeout);
-        found.map_err(|error| self.outlet.failed("find the last epoch of", &error))
+        // An offset that could not be told is not one that is not there: its partition would be read anew.
+        let told = found.and_then(|found| {
+            found
+                .elements()
+                .iter()
+                .try_for_each(TopicPartitionListElem::error)?;
+            Ok(found)
+        });
+        told.map_err(|error| self.outlet.failed("find the last epoch of", &error))
     }
 
     /// Returns the offsets that the group has committed of a topic.

@@ -161,6 +161,10 @@ impl Puller {
                         continue;
                     };
                     let offset = message.offset();
+                    // What has come already is not taken again, should the client begin a fetch anew.
+                    if offset < lane.next {
+                        continue;
+                    }
                     if !(self.is_bounded && offset >= lane.end) {
                         let before = lane.gathered.bytes();
                         lane.gathered.push(&message, self.kept);
