@@ -6,6 +6,7 @@
 //!  src/broker/        a real Apache Kafka broker, for tests/kafka/ and whoever else needs one
 //!  src/object_store/  a real object store, likewise
 //!  src/server/        what those two have in common: a server in Java, as a process
+//!  src/victim.rs      a process to be killed: the test program once more
 //!  src/tls/           certificates of the JDK's keytool, and a front that speaks TLS
 //!  tests/all/         oracles, properties, the order of dependencies, tidiness
 //! ```
@@ -21,3 +22,4 @@ pub mod object_store;
 mod server;
 pub mod slt;
 pub mod tls;
+pub mod victim;

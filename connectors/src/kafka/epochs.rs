@@ -10,21 +10,23 @@
 //! next writer of the name. So the topic, not a checkpoint, knows which epoch was shown last, and up
 //! to where: its number is committed as the offset of the sink's own topic in the consumer's group,
 //! with the names of the topics read and with positions that are no offsets of this cluster, and
-//! [`EpochWriter::positions`] gives all of it back.
+//! [`EpochWriter::shown`] gives all of it back.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use fletching::connector::{Branch, DeadLetter, EpochWriter, LetterPlace, Position, SinkSummary};
+use fletching::connector::{Branch, DeadLetter, EpochWriter, LetterPlace, Position, Shown, SinkSummary};
 use fletching::{Error, Result};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::Producer;
-use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::{Value, json};
 
 use super::client::Listener;
+use super::committed::committed_offsets;
 use super::outlet::Outlet;
 use super::pull;
 use super::start::{offset_of, partition_name};
@@ -160,53 +162,34 @@ impl TransactionEpochs {
     fn published(&self) -> Result<Option<(u64, Value)>> {
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.outlet.topic, 0);
-        let found = self.committed(list)?;
-        let offsets = found.elements_for_topic(&self.outlet.topic);
-        Ok(offsets.first().and_then(|element| match element.offset() {
-            Offset::Offset(number) => {
-                let note = serde_json::from_str(element.metadata()).unwrap_or_default();
-                Some((u64::try_from(number).ok()?, note))
-            }
-            _ => None,
-        }))
+        Ok(self.mark(&self.committed(&list)?))
     }
 
-    fn committed(&self, list: TopicPartitionList) -> Result<TopicPartitionList> {
+    /// Finds the number of the epoch shown last among offsets, and what was noted with it.
+    fn mark(&self, found: &TopicPartitionList) -> Option<(u64, Value)> {
+        let mark = found.find_partition(&self.outlet.topic, 0)?;
+        let Offset::Offset(number) = mark.offset() else {
+            return None;
+        };
+        let note = serde_json::from_str(mark.metadata()).unwrap_or_default();
+        Some((u64::try_from(number).ok()?, note))
+    }
+
+    fn committed(&self, list: &TopicPartitionList) -> Result<TopicPartitionList> {
         let group = self.former.as_ref().unwrap_or(&self.group);
-        let found = group.committed_offsets(list, self.outlet.cluster.timeout);
-        // An offset that could not be told is not one that is not there: its partition would be read anew.
-        let told = found.and_then(|found| {
-            found
-                .elements()
-                .iter()
-                .try_for_each(TopicPartitionListElem::error)?;
-            Ok(found)
-        });
-        told.map_err(|error| self.outlet.failed("find the last epoch of", &error))
+        committed_offsets(group, list, self.outlet.cluster.timeout)
+            .map_err(|error| self.outlet.failed("find the last epoch of", &error))
     }
 
-    /// Returns the offsets that the group has committed of a topic.
-    fn offsets_of(&self, topic: &str) -> Result<Vec<Position>> {
+    /// Adds all partitions of a topic to a list.
+    fn list_topic(&self, topic: &str, list: &mut TopicPartitionList) -> Result<()> {
         let timeout = self.outlet.cluster.timeout;
         let found = self.group.fetch_metadata(Some(topic), timeout);
         let found = found.map_err(|error| self.outlet.failed("find the sources of", &error))?;
-        let mut list = TopicPartitionList::new();
         for partition in found.topics().iter().flat_map(|topic| topic.partitions()) {
             list.add_partition(topic, partition.id());
         }
-        if list.count() == 0 {
-            return Ok(Vec::new());
-        }
-        let found = self.committed(list)?;
-        let elements = found.elements_for_topic(topic);
-        let positions = elements.iter().filter_map(|element| match element.offset() {
-            Offset::Offset(offset) => Some(Position {
-                partition: partition_name(topic, element.partition()),
-                place: offset.to_string(),
-            }),
-            _ => None,
-        });
-        Ok(positions.collect())
+        Ok(())
     }
 
     /// Says whether the cluster has a partition: positions may be of other sources.
@@ -231,26 +214,31 @@ impl TransactionEpochs {
 }
 
 impl EpochWriter for TransactionEpochs {
-    fn epoch(&mut self) -> Result<Option<u64>> {
-        let shown = self.published()?;
-        Ok(Some(shown.map_or(0, |(epoch, _)| epoch)))
-    }
-
-    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
-        let Some((_, note)) = self.published()? else {
-            // Nothing was ever shown: what a checkpoint says of a first epoch came to nothing.
-            return Ok(Some(Vec::new()));
-        };
-        let mut positions: Vec<Position> = noted(&note).collect();
-        let topics = note.get("topics").and_then(Value::as_array);
-        for topic in topics.into_iter().flatten().filter_map(Value::as_str) {
-            positions.extend(self.offsets_of(topic)?);
+    /// The number and the offsets are of one answer, so that they are of one epoch: which topics to ask for
+    /// is known from an answer before.
+    fn shown(&mut self) -> Result<Option<Shown>> {
+        let mut topics: Vec<String> = Vec::new();
+        loop {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&self.outlet.topic, 0);
+            for topic in &topics {
+                self.list_topic(topic, &mut list)?;
+            }
+            let found = self.committed(&list)?;
+            let Some((epoch, note)) = self.mark(&found) else {
+                // What a checkpoint says of a first epoch came to nothing.
+                return Ok(Some(Shown::default()));
+            };
+            let noted_topics = topics_of(&note);
+            if noted_topics == topics {
+                let positions = positions_of(&self.outlet.topic, &found, &note);
+                return Ok(Some(Shown { epoch, positions }));
+            }
+            topics = noted_topics;
         }
-        positions.sort();
-        Ok(Some(positions))
     }
 
-    /// What was prepared and not shown is gone: [`positions`](EpochWriter::positions) leads back to
+    /// What was prepared and not shown is gone: [`shown`](EpochWriter::shown) leads back to
     /// before it.
     fn restore(&mut self, _: u64) -> Result<()> {
         Ok(())
@@ -320,6 +308,35 @@ impl EpochWriter for TransactionEpochs {
         self.begin()?;
         self.outlet.send_branch(branch, batch)
     }
+}
+
+/// Reads of which topics the offsets are that were committed with a note.
+fn topics_of(note: &Value) -> Vec<String> {
+    let topics = note.get("topics").and_then(Value::as_array);
+    let names = topics.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
+}
+
+/// Gathers the positions that were noted as they are and those that are offsets; `sink` is the topic whose
+/// offset is an epoch's number.
+fn positions_of(sink: &str, found: &TopicPartitionList, note: &Value) -> Vec<Position> {
+    let mut positions: Vec<Position> = noted(note).collect();
+    // What is noted is newer than an offset that was left beside it.
+    let are_noted: BTreeSet<Arc<str>> = positions
+        .iter()
+        .map(|noted| Arc::clone(&noted.partition))
+        .collect();
+    let elements = found.elements();
+    positions.extend(elements.iter().filter_map(|element| {
+        let partition = partition_name(element.topic(), element.partition());
+        let Offset::Offset(offset) = element.offset() else {
+            return None;
+        };
+        let place = offset.to_string();
+        (element.topic() != sink && !are_noted.contains(&partition)).then_some(Position { partition, place })
+    }));
+    positions.sort();
+    positions
 }
 
 /// Reads the positions that were noted as they are.

@@ -9,7 +9,6 @@
 //! The group waits for a member that has not given up what is revoked. So the epoch in the making is
 //! committed first, and whoever has the partition next goes on after it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,16 +16,16 @@ use std::time::{Duration, Instant};
 use fletching::connector::{Feed, Lag, Membership, Polled, Position, ReadyPoint};
 use fletching::{Error, Result};
 use parking_lot::Mutex;
-use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::GroupChange;
+use super::committed::committed_offsets;
 use super::feed::TopicFeed;
 use super::group::Member;
 use super::pull::Puller;
-use super::start::{Finder, Part, Start};
+use super::start::{Finder, Part, Start, by_partition};
 
 /// How long the group's offsets are waited for at a time; meanwhile the feed can be ended.
 const ASK_WAIT: Duration = Duration::from_secs(2);
@@ -128,17 +127,9 @@ impl SharedFeed {
         for partition in partitions {
             list.add_partition(&puller.topic, *partition);
         }
-        let doing = "find the offsets of";
-        let found = puller.consumer.committed_offsets(list, ASK_WAIT);
-        let found = found.map_err(|error| self.failed(doing, &error))?;
-        let mut known = BTreeMap::new();
-        for element in found.elements() {
-            // An offset that could not be told must not pass for none.
-            element.error().map_err(|error| self.failed(doing, &error))?;
-            if let Offset::Offset(offset) = element.offset() {
-                known.insert(element.partition(), offset);
-            }
-        }
+        let found = committed_offsets(&puller.consumer, &list, ASK_WAIT);
+        let found = found.map_err(|error| self.failed("find the offsets of", &error))?;
+        let known = by_partition(&found);
         let finder = Finder {
             cluster: &self.feed.cluster,
             consumer: &puller.consumer,

@@ -10,6 +10,7 @@
 mod bad;
 mod client;
 mod columns;
+mod committed;
 mod decode;
 mod epochs;
 mod feed;

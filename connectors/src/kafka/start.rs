@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::client::{Cluster, Heard, Listener};
+use super::committed::{all_told, committed_offsets};
 use crate::file::text::values::parse_column;
 
 /// The option `start`.
@@ -131,6 +132,13 @@ impl Finder<'_> {
         {
             return Err(self.refused(&format!("there is no partition {lacking} to start at")));
         }
+        // Read from its start when it comes, its records would be there twice.
+        if let Some(lacking) = known.keys().find(|partition| !partitions.contains(partition)) {
+            return Err(self.gone(&format!(
+                "{}-{lacking} is to be read on, but there is no such partition: the topic may have been made anew",
+                self.topic
+            )));
+        }
         let begins = match start {
             Start::Committed => self.committed(&partitions)?,
             Start::Timestamp(millis) => self.at_time(&partitions, *millis)?,
@@ -213,7 +221,7 @@ impl Finder<'_> {
         for partition in partitions {
             list.add_partition(self.topic, *partition);
         }
-        let found = self.consumer.committed_offsets(list, self.cluster.timeout);
+        let found = committed_offsets(self.consumer, &list, self.cluster.timeout);
         let found = found.map_err(|error| self.failed("find the group's offsets", &error))?;
         Ok(by_partition(&found))
     }
@@ -225,7 +233,8 @@ impl Finder<'_> {
                 .map_err(|error| self.failed("find offsets by time", &error))?;
         }
         let found = self.consumer.offsets_for_times(list, self.cluster.timeout);
-        let found = found.map_err(|error| self.failed("find offsets by time", &error))?;
+        let told = found.and_then(|found| all_told(&found).map(|()| found));
+        let found = told.map_err(|error| self.failed("find offsets by time", &error))?;
         Ok(by_partition(&found))
     }
 
@@ -235,7 +244,7 @@ impl Finder<'_> {
     }
 }
 
-fn by_partition(list: &TopicPartitionList) -> BTreeMap<i32, i64> {
+pub(super) fn by_partition(list: &TopicPartitionList) -> BTreeMap<i32, i64> {
     let elements = list.elements();
     let offsets = elements.iter().filter_map(|element| match element.offset() {
         Offset::Offset(offset) => Some((element.partition(), offset)),

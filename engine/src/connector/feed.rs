@@ -70,6 +70,25 @@ pub struct Position {
     pub place: String,
 }
 
+/// What a sink that publishes positions with its records has shown; by default, nothing yet.
+///
+/// ```
+/// use fletching::connector::{Position, Shown};
+///
+/// let nothing = Shown::default();
+/// assert_eq!((nothing.epoch, nothing.positions.len()), (0, 0));
+/// let position = Position { partition: "trades-3".into(), place: "17".into() };
+/// let shown = Shown { epoch: 4, positions: vec![position] };
+/// assert_eq!(shown.positions[0].place, "17");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The number of the epoch shown last; 0 before the first.
+    pub epoch: u64,
+    /// Where the sources stood after it.
+    pub positions: Vec<Position>,
+}
+
 /// What the engine asks of a feed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -251,22 +270,13 @@ pub type Branch = Arc<dyn Any + Send + Sync>;
 
 /// A sink that publishes epoch after epoch, each whole or not at all.
 pub trait EpochWriter: Send {
-    /// Returns the number of the epoch shown last, of a sink that knows it by itself, as it does
-    /// its [`positions`](Self::positions); none yet is 0.
+    /// Returns which epoch was shown last and where the sources stood after it, of a sink that publishes
+    /// positions with the records and cannot show after a crash what it had prepared, as a transaction.
+    /// That goes before what a checkpoint says.
     ///
     /// # Errors
-    /// Fails where it cannot be read.
-    fn epoch(&mut self) -> Result<Option<u64>> {
-        Ok(None)
-    }
-
-    /// Returns the positions shown with the records of the epoch shown last, of a sink that
-    /// publishes them together and cannot show after a crash what it had prepared, as a
-    /// transaction. They go before those of a checkpoint.
-    ///
-    /// # Errors
-    /// Fails where they cannot be read.
-    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
+    /// Fails where it cannot be told for certain.
+    fn shown(&mut self) -> Result<Option<Shown>> {
         Ok(None)
     }
 

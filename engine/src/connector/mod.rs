@@ -26,6 +26,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use feed::{
     Branch, CHANGE_COLUMN, Change, Chunk, EpochWriter, Feed, FeedRequest, Lag, Membership, Polled, Position,
+    Shown,
 };
 pub use letter::{BadRate, BadRowPolicy, DeadLetter, LetterPlace, LetterWriter, OnBadRow};
 pub use memory::PushStream;

@@ -133,6 +133,7 @@ impl Pipeline {
         let counters = Arc::<Counters>::default();
         counters.late.store(parts.late, Relaxed);
         counters.restored_epoch.store(parts.state.epoch(), Relaxed);
+        *counters.positions.lock() = parts.state.positions();
         let stop = Arc::<AtomicBool>::default();
         let writes_letters = parts.bad_rows.is_first();
         let inbox = Prefetch::start(&parts.stream, parts.feed)?;

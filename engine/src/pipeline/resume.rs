@@ -47,25 +47,24 @@ impl Resumed {
         writer: &mut dyn EpochWriter,
     ) -> Result<Self> {
         let mut resumed = checkpoint.map_or_else(Self::default, Self::of_checkpoint);
-        let Some(positions) = writer.positions()? else {
+        let Some(shown) = writer.shown()? else {
             return Ok(resumed);
         };
         // A place that says it has shown nothing, where it has shown epochs, has forgotten them.
-        if positions.is_empty() && resumed.state.has_shown() {
+        if shown.epoch == 0 && resumed.state.has_shown() {
             return Ok(resumed);
         }
-        if let Some(shown) = writer.epoch()? {
-            if shown < resumed.state.epoch() {
-                let before = keeper.and_then(|keeper| keeper.older(shown));
-                match before {
-                    Some(before) => resumed = Self::of_checkpoint(&before),
-                    None if shown == 0 => resumed = Self::default(),
-                    None => {}
-                }
+        if shown.epoch < resumed.state.epoch() {
+            let before = keeper.and_then(|keeper| keeper.older(shown.epoch));
+            match before {
+                Some(before) => resumed = Self::of_checkpoint(&before),
+                None if shown.epoch == 0 => resumed = Self::default(),
+                // Records come again that this checkpoint's event times have seen: none of them is late.
+                None => resumed.watermarks.clear(),
             }
-            resumed.state.resume_after(shown);
         }
-        resumed.state.resume_at(positions);
+        resumed.state.resume_after(shown.epoch);
+        resumed.state.resume_at(shown.positions);
         Ok(resumed)
     }
 }

@@ -81,7 +81,7 @@ impl Sides {
                     name => format!("{consumer}.{name}"),
                 };
                 let mut own = side.sink.side_epochs(side.schema, &consumer)?;
-                match own.positions()? {
+                match own.shown()? {
                     None => Way::Later(own),
                     Some(_) => Way::Sooner {
                         writer: own,

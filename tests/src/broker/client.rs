@@ -1,7 +1,7 @@
 //! Topics of a test: made, filled, and read back by a plain client, apart from what is tested.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -54,13 +54,32 @@ impl Record {
 }
 
 /// A topic of a test, under a name of its own.
-#[derive(Debug)]
 pub struct Topic {
     /// Its name.
     pub name: String,
     servers: String,
     partitions: i32,
+    producer: OnceLock<BaseProducer>,
     counting: Mutex<Option<Counting>>,
+}
+
+/// Offsets in a transaction that is open.
+pub struct HeldOffsets(BaseProducer);
+
+impl std::fmt::Debug for HeldOffsets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HeldOffsets")
+    }
+}
+
+impl HeldOffsets {
+    /// Takes them back.
+    ///
+    /// # Panics
+    /// Panics where the broker does not end the transaction.
+    pub fn release(self) {
+        self.0.abort_transaction(PATIENCE).expect("an end");
+    }
 }
 
 /// A reader that counts.
@@ -69,10 +88,11 @@ struct Counting {
     count: usize,
 }
 
-impl std::fmt::Debug for Counting {
+impl std::fmt::Debug for Topic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Counting")
-            .field("count", &self.count)
+        f.debug_struct("Topic")
+            .field("name", &self.name)
+            .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
 }
@@ -106,6 +126,7 @@ impl Broker {
             name,
             servers: self.servers().to_owned(),
             partitions,
+            producer: OnceLock::new(),
             counting: Mutex::default(),
         };
         topic.wait_for_leaders();
@@ -171,7 +192,7 @@ impl Topic {
         for (at, value) in values.into_iter().enumerate() {
             let partition = i32::try_from(at).unwrap_or(0) % self.partitions;
             let record = BaseRecord::<[u8], [u8]>::to(&self.name);
-            send(&producer, record.partition(partition).payload(value.as_ref()));
+            send(producer, record.partition(partition).payload(value.as_ref()));
         }
         producer.flush(PATIENCE).expect("delivery");
     }
@@ -193,7 +214,7 @@ impl Topic {
             .payload(value)
             .timestamp(timestamp)
             .headers(headers);
-        send(&producer, record);
+        send(producer, record);
         producer.flush(PATIENCE).expect("delivery");
     }
 
@@ -205,17 +226,17 @@ impl Topic {
         let producer = self.producer();
         for (key, value) in records {
             let record = BaseRecord::<[u8], [u8]>::to(&self.name);
-            send(&producer, record.key(key.as_bytes()).payload(value.as_bytes()));
+            send(producer, record.key(key.as_bytes()).payload(value.as_bytes()));
         }
         producer.flush(PATIENCE).expect("delivery");
     }
 
-    /// Returns how many committed records there are, as far as they can be read now. Goes on where the last
-    /// count on this topic's handle has ended.
+    /// Says whether at least so many committed records can be read now. Goes on counting where the last call
+    /// on this topic's handle has ended.
     ///
     /// # Panics
     /// Panics where they cannot be read.
-    pub fn committed_count(&self) -> usize {
+    pub fn has_committed(&self, wanted: usize) -> bool {
         let mut counting = self.counting.lock().expect("no panic before");
         let Counting { consumer, count } = counting.get_or_insert_with(|| {
             let consumer = self.consumer();
@@ -228,7 +249,7 @@ impl Topic {
             Counting { consumer, count: 0 }
         });
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        while *count < wanted && began.elapsed() < PATIENCE {
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(_)) => *count += 1,
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
@@ -237,15 +258,19 @@ impl Topic {
                 Some(Err(error)) => panic!("{}: {error}", self.name),
             }
         }
-        *count
+        *count >= wanted
     }
 
-    fn producer(&self) -> BaseProducer {
-        config(&self.servers)
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", "5")
-            .create()
-            .expect("a producer")
+    fn producer(&self) -> &BaseProducer {
+        self.producer.get_or_init(|| {
+            config(&self.servers)
+                .set("partitioner", "murmur2_random")
+                .set("linger.ms", "5")
+                // No record twice, however busy the broker is.
+                .set("enable.idempotence", "true")
+                .create()
+                .expect("a producer")
+        })
     }
 
     fn send_all<'a>(
@@ -265,7 +290,7 @@ impl Topic {
             if let Some(partition) = partition {
                 record = record.partition(partition);
             }
-            send(&producer, record);
+            send(producer, record);
         }
         producer.flush(PATIENCE).expect("delivery");
     }
@@ -306,6 +331,35 @@ impl Topic {
         }
         records.sort_by_key(|record| (record.partition, record.offset));
         records
+    }
+
+    /// Begins a transaction that would commit this offset of every partition for a group, so that what the
+    /// group has committed is not certain.
+    ///
+    /// # Panics
+    /// Panics where the broker does not take it.
+    pub fn hold_offsets(&self, group: &str, offset: i64) -> HeldOffsets {
+        let producer: BaseProducer = config(&self.servers)
+            .set("transactional.id", format!("hold-{}", self.name))
+            .create()
+            .expect("a producer");
+        let member: BaseConsumer = config(&self.servers)
+            .set("group.id", group)
+            .create()
+            .expect("a consumer");
+        let mut offsets = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            offsets
+                .add_partition_offset(&self.name, partition, Offset::Offset(offset))
+                .expect("a partition");
+        }
+        let member = member.group_metadata().expect("a group");
+        producer.init_transactions(PATIENCE).expect("a registration");
+        producer.begin_transaction().expect("a transaction");
+        producer
+            .send_offsets_to_transaction(&offsets, &member, PATIENCE)
+            .expect("offsets");
+        HeldOffsets(producer)
     }
 
     /// Returns the offsets that a group has committed, by partition; -1 where there is none.

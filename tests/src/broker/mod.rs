@@ -14,7 +14,7 @@ mod secured;
 
 use std::sync::OnceLock;
 
-pub use client::{Record, Topic};
+pub use client::{HeldOffsets, Record, Topic};
 pub use process::Broker;
 pub use secured::{Listener, USER};
 

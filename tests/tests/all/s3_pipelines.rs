@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use fletching::checkpoint;
 use fletching_tests::object_store::{own, shared};
+use fletching_tests::victim::signal;
 
-use crate::s3_victim::{Desk, signal};
+use crate::s3_victim::Desk;
 use crate::seed::seed;
 
 /// The borders at which a debug build ends itself as a kill would.

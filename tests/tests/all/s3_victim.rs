@@ -1,12 +1,11 @@
 //! A process that runs a pipeline from files to files with its checkpoints in an object store, until
-//! somebody ends it: this test program, started once more.
+//! somebody ends it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,13 +13,12 @@ use fletching::checkpoint::StorageScheme;
 use fletching::{Pipeline, Session};
 use fletching_connectors::S3Storage;
 use fletching_tests::object_store::ObjectStore;
-use serde_json::{Value, json};
+use fletching_tests::victim;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::following::publish;
 
-/// What a victim is told to do.
-const JOB: &str = "FLETCHING_TEST_S3_VICTIM";
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 const USERS: usize = 20;
@@ -111,15 +109,7 @@ impl Desk {
             "script": script,
             "sink": sink,
         });
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "s3_victim::runs_when_told", "--nocapture"])
-            .env(JOB, job.to_string())
-            .envs(environment.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        victim::start("s3_victim::runs_when_told", &job, environment)
     }
 
     /// Insists that each trade that came out did so once and as it should be, and returns how many did.
@@ -179,41 +169,12 @@ fn session(endpoint: &str, (key, secret): (&str, &str)) -> Session {
     session
 }
 
-/// Sends a signal to a process, as `STOP`.
-pub(crate) fn signal(victim: &Child, name: &str) {
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), &victim.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
 /// What a victim does; without a job it is no test.
 #[test]
 fn runs_when_told() {
-    let Ok(job) = std::env::var(JOB) else { return };
-    let job: Value = serde_json::from_str(&job).unwrap();
+    let Some(job) = victim::job() else { return };
     let text = |name: &str| job[name].as_str().unwrap().to_string();
     let session = session(&text("endpoint"), (&text("key"), &text("secret")));
     session.sql(&text("script")).unwrap();
-    let pipeline = match session.start(&text("sink")) {
-        Ok(pipeline) => pipeline,
-        Err(error) => {
-            eprintln!("pipeline: {error}");
-            std::process::exit(1);
-        }
-    };
-    let watched = pipeline.clone();
-    // Whoever started it closes its input to have it end; then it commits what it has taken in.
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        watched.stop();
-    });
-    match pipeline.wait() {
-        Ok(stats) => eprintln!("rows out: {}", stats.rows_out),
-        Err(error) => {
-            eprintln!("pipeline: {error}");
-            std::process::exit(1);
-        }
-    }
-    std::process::exit(0);
+    victim::run(session.start(&text("sink")))
 }

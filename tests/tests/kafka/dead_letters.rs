@@ -2,15 +2,13 @@
 //! letter once, whatever happens to the pipeline, and every other record comes out.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use fletching::{Pipeline, Session};
 use fletching_tests::broker::{Broker, Topic, shared};
+use fletching_tests::victim;
 use serde_json::{Value, json};
-
-/// What a process is told to do that is to be killed.
-const JOB: &str = "FLETCHING_TEST_POISON";
 
 /// How long anything may take that takes seconds on a machine at rest.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -64,27 +62,23 @@ fn ids(topic: &Topic) -> Vec<usize> {
         .collect()
 }
 
-fn victim(broker: &Broker, topics: [&Topic; 3], checkpoints: &Path, abort_at: Option<&str>) -> Child {
+fn start_victim(broker: &Broker, topics: [&Topic; 3], checkpoints: &Path, abort_at: Option<&str>) -> Child {
     let job = json!({
         "servers": broker.servers(),
         "topics": topics.map(|topic| topic.name.as_str()),
         "checkpoints": checkpoints,
     });
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "dead_letters::runs_when_told", "--nocapture"])
-        .env(JOB, job.to_string())
-        .envs(abort_at.map(|place| ("FLETCHING_ABORT_AT", place)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    command.spawn().unwrap()
+    let environment: Vec<_> = abort_at
+        .map(|place| ("FLETCHING_ABORT_AT", place))
+        .into_iter()
+        .collect();
+    victim::start("dead_letters::runs_when_told", &job, &environment)
 }
 
 /// What a victim does; without a job it is no test.
 #[test]
 fn runs_when_told() {
-    let Ok(job) = std::env::var(JOB) else { return };
-    let job: Value = serde_json::from_str(&job).unwrap();
+    let Some(job) = victim::job() else { return };
     let topic = |at: usize| job["topics"][at].as_str().unwrap();
     let stream = format!(
         ", on_bad_row = 'dead_letter', 'dead_letter.topic' = '{}'",
@@ -97,10 +91,7 @@ fn runs_when_told() {
         Path::new(job["checkpoints"].as_str().unwrap()),
         "SELECT id FROM s",
     );
-    if let Err(error) = pipeline.wait() {
-        eprintln!("pipeline: {error}");
-        std::process::exit(1);
-    }
+    victim::run(Ok(pipeline))
 }
 
 #[test]
@@ -122,22 +113,20 @@ fn a_thousand_poison_records_in_a_million_come_once_through_kills() {
         false => &[],
     };
     for border in borders {
-        let ended = victim(broker, topics, checkpoints.path(), Some(border))
-            .wait()
-            .unwrap();
-        assert_eq!(ended.code(), None, "{border}: it was to be killed");
+        let victim = start_victim(broker, topics, checkpoints.path(), Some(border));
+        let ended = victim::wait(victim, PATIENCE).unwrap_or_else(|| panic!("it does not come to {border}"));
+        assert_eq!(ended.status.code(), None, "{border}: it was to be killed");
     }
-    let mut first = victim(broker, topics, checkpoints.path(), None);
-    let shown = || to.records().len();
-    until("the first part", || shown() > RECORDS / 10);
+    let good = RECORDS - RECORDS / POISON_EVERY;
+    let mut first = start_victim(broker, topics, checkpoints.path(), None);
+    until("the first part", || to.has_committed(RECORDS / 20));
     first.kill().unwrap();
     first.wait().unwrap();
-    assert!(to.committed_count() < RECORDS, "it was done before it was killed");
+    assert!(!to.has_committed(good), "it was done before it was killed");
 
-    let good = RECORDS - RECORDS / POISON_EVERY;
-    let mut last = victim(broker, topics, checkpoints.path(), None);
+    let mut last = start_victim(broker, topics, checkpoints.path(), None);
     until("the rest", || {
-        shown() >= good && dead.records().len() >= RECORDS / POISON_EVERY
+        to.has_committed(good) && dead.has_committed(RECORDS / POISON_EVERY)
     });
     last.kill().unwrap();
     last.wait().unwrap();
@@ -182,7 +171,7 @@ fn rows_that_cannot_be_computed_are_dead_letters() {
     let run = |wanted: usize| {
         let names = (from.name.as_str(), to.name.as_str());
         let pipeline = start(broker.servers(), names, &stream, checkpoints.path(), query);
-        until("the rows", || to.committed_count() >= wanted);
+        until("the rows", || to.has_committed(wanted));
         pipeline.stop();
         let stats = pipeline.wait().unwrap();
         assert_eq!(

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use fletching_connectors::all;
 use fletching_tests::broker::{Broker, Topic, shared};
+use fletching_tests::victim::{end, signal};
 
 use crate::outages::{PATIENCE, wait_for};
-use crate::victim::{Topics, end, signal};
+use crate::victim::Topics;
 
 /// Trades in all, sent over about half a minute while instances come and go.
 const TRADES: i64 = 200_000;

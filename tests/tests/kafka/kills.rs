@@ -9,8 +9,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fletching_tests::broker::shared;
+use fletching_tests::victim::{end, wait};
 
-use crate::victim::{Topics, end};
+use crate::victim::Topics;
 
 /// The places at which a debug build ends itself as a kill would, and how often it passes each at
 /// most before. Each of three tables passes those of tables at least once.
@@ -83,23 +84,13 @@ fn no_kill_loses_or_repeats_a_record() {
                 forget_tables(checkpoints.path());
             }
             let place = format!("{border}:{}", 1 + next(&mut state) % times);
-            let mut victim = topics.start(
+            let victim = topics.start(
                 broker,
                 checkpoints.path(),
                 &settings,
                 &[("FLETCHING_ABORT_AT", &place)],
             );
-            // Closed, it would end the victim in another way.
-            let _open = victim.stdin.take();
-            let began = Instant::now();
-            while victim.try_wait().unwrap().is_none() {
-                if began.elapsed() > PATIENCE {
-                    let _ = victim.kill();
-                    panic!("it does not come to {place}");
-                }
-                sleep(Duration::from_millis(5));
-            }
-            victim.wait_with_output().unwrap()
+            wait(victim, PATIENCE).unwrap_or_else(|| panic!("it does not come to {place}"))
         } else {
             let mut victim = topics.start(broker, checkpoints.path(), &settings, &[]);
             // From before the tables are loaded to many epochs later.
@@ -118,7 +109,7 @@ fn no_kill_loses_or_repeats_a_record() {
 
     let victim = topics.start(broker, checkpoints.path(), "", &[]);
     let began = Instant::now();
-    while topics.enriched.committed_count() < usize::try_from(TRADES).unwrap() {
+    while !topics.enriched.has_committed(usize::try_from(TRADES).unwrap()) {
         assert!(began.elapsed() < PATIENCE, "the rest took too long");
         sleep(Duration::from_millis(200));
     }

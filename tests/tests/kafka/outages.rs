@@ -4,8 +4,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fletching_tests::broker::{own, shared};
+use fletching_tests::victim::{end, signal};
 
-use crate::victim::{Topics, end, signal};
+use crate::victim::Topics;
 
 const TRADES: i64 = 60_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -15,7 +16,7 @@ const SETTINGS: &str = "SET epoch.rows_max = 500; SET epoch.ms_max = 20;";
 
 pub(crate) fn wait_for(topics: &Topics, count: usize) {
     let began = Instant::now();
-    while topics.enriched.committed_count() < count {
+    while !topics.enriched.has_committed(count) {
         assert!(began.elapsed() < PATIENCE, "{count} records took too long");
         sleep(Duration::from_millis(50));
     }

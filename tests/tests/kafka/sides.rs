@@ -1,16 +1,15 @@
 //! Everything that goes beside the rows of a pipeline from topic to topic: bad records, rows without a match
 //! and late ones, each once and with the rows of its epoch, whatever happens to the pipeline.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
 use fletching::Session;
 use fletching_tests::broker::{Broker, Topic, shared};
+use fletching_tests::victim;
 use serde_json::{Value, json};
-
-/// What a process is told to do that is to be killed.
-const JOB: &str = "FLETCHING_TEST_SIDES";
 
 /// How long anything may take that takes seconds on a machine at rest.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -97,14 +96,11 @@ impl Places {
             "missed": self.missed.name,
             "late": self.late.name,
         });
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "sides::runs_when_told", "--nocapture"])
-            .env(JOB, job.to_string())
-            .envs(abort_at.map(|place| ("FLETCHING_ABORT_AT", place)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        command.spawn().unwrap()
+        let environment: Vec<_> = abort_at
+            .map(|place| ("FLETCHING_ABORT_AT", place))
+            .into_iter()
+            .collect();
+        victim::start("sides::runs_when_told", &job, &environment)
     }
 
     fn is_all_there(&self) -> bool {
@@ -124,42 +120,53 @@ impl Places {
 
     /// Insists that each record is in its place, once.
     fn insist(&self) {
-        let sorted = |topic: &Topic, id: &dyn Fn(&str) -> usize| -> Vec<usize> {
-            let records = topic.records();
-            let mut ids: Vec<usize> = records.iter().map(|record| id(record.text())).collect();
-            ids.sort_unstable();
-            ids
-        };
         let id_of = |text: &str| -> usize {
             let value: Value = serde_json::from_str(text).unwrap();
             usize::try_from(value["id"].as_u64().unwrap()).unwrap()
         };
-        assert_eq!(sorted(&self.to, &id_of), self.of(&[Fate::Row]), "rows");
-        assert_eq!(sorted(&self.late, &id_of), self.of(&[Fate::Late]), "late ones");
+        insist_once("rows", &self.to, &self.of(&[Fate::Row]), &id_of);
+        insist_once("late ones", &self.late, &self.of(&[Fate::Late]), &id_of);
         let in_letter = |text: &str| {
             let letter: Value = serde_json::from_str(text).unwrap();
             assert_eq!(letter["reason"], "no match");
             id_of(letter["stream_row"].as_str().unwrap())
         };
-        assert_eq!(
-            sorted(&self.missed, &in_letter),
-            self.of(&[Fate::Missed]),
-            "missed"
-        );
+        insist_once("missed", &self.missed, &self.of(&[Fate::Missed]), &in_letter);
         let of_bad = |text: &str| match text.strip_prefix("poison ") {
             Some(id) => id.parse().unwrap(),
             None => id_of(text),
         };
-        let bad = [Fate::Undecodable, Fate::Uncomputable];
-        assert_eq!(sorted(&self.dead, &of_bad), self.of(&bad), "bad ones");
+        let bad = self.of(&[Fate::Undecodable, Fate::Uncomputable]);
+        insist_once("bad ones", &self.dead, &bad, &of_bad);
     }
+}
+
+/// Insists that a topic has these records, each once; `id` finds out which one a text is of.
+fn insist_once(what: &str, topic: &Topic, expected: &[usize], id: &dyn Fn(&str) -> usize) {
+    let mut found: BTreeMap<usize, Vec<(i32, i64)>> =
+        expected.iter().map(|expected| (*expected, Vec::new())).collect();
+    let records = topic.records();
+    for record in &records {
+        let places = found.entry(id(record.text())).or_default();
+        places.push((record.partition, record.offset));
+    }
+    let wrong: Vec<_> = found
+        .iter()
+        .filter(|(id, places)| places.len() != 1 || expected.binary_search(id).is_err())
+        .collect();
+    let first = &wrong[..wrong.len().min(20)];
+    assert!(
+        wrong.is_empty(),
+        "{what}: {} of {} records are lost, repeated or strange, with where they are: {first:?}",
+        wrong.len(),
+        records.len()
+    );
 }
 
 /// What a victim does; without a job it is no test.
 #[test]
 fn runs_when_told() {
-    let Ok(job) = std::env::var(JOB) else { return };
-    let job: Value = serde_json::from_str(&job).unwrap();
+    let Some(job) = victim::job() else { return };
     let text = |name: &str| job[name].as_str().unwrap().to_string();
     let at = |topic: &str, more: &str| {
         format!(
@@ -195,10 +202,7 @@ fn runs_when_told() {
         text("to").replace('-', "_"),
         at("to", "")
     );
-    if let Err(error) = session.start(&sink).unwrap().wait() {
-        eprintln!("pipeline: {error}");
-        std::process::exit(1);
-    }
+    victim::run(session.start(&sink))
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -209,9 +213,15 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Kills a process, and passes on what it said.
 fn end(mut victim: Child) {
     victim.kill().unwrap();
-    victim.wait().unwrap();
+    tell(&victim.wait_with_output().unwrap());
+}
+
+/// Passes on what a process said, for whoever looks into a failure.
+fn tell(ended: &Output) {
+    eprint!("{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 #[test]
@@ -230,10 +240,10 @@ fn each_letter_comes_once_with_its_epoch_through_kills() {
         false => &[],
     };
     for border in borders {
-        let mut victim = places.start(broker, checkpoints.path(), "", Some(border));
-        until(border, || victim.try_wait().unwrap().is_some());
-        let code = victim.wait().unwrap().code();
-        assert_eq!(code, None, "{border}: it was to be killed");
+        let victim = places.start(broker, checkpoints.path(), "", Some(border));
+        let ended = victim::wait(victim, PATIENCE).unwrap_or_else(|| panic!("it does not come to {border}"));
+        tell(&ended);
+        assert_eq!(ended.status.code(), None, "{border}: it was to be killed");
     }
     let last = places.start(broker, checkpoints.path(), "", None);
     until("the rest", || places.is_all_there());
@@ -254,7 +264,7 @@ fn instances_that_share_a_stream_write_each_letter_once() {
     let mut instances = folders
         .each_ref()
         .map(|folder| Some(places.start(broker, folder.path(), &stream, None)));
-    until("the first part", || places.to.committed_count() > 0);
+    until("the first part", || places.to.has_committed(1));
     end(instances[0].take().unwrap());
     until("the rest", || places.is_all_there());
     instances.into_iter().flatten().for_each(end);

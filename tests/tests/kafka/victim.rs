@@ -1,16 +1,12 @@
-//! A process that runs a pipeline from topic to topic until somebody ends it: this test program, started
-//! once more.
+//! A process that runs a pipeline of three tables from topic to topic, until somebody ends it.
 
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use fletching::Session;
 use fletching_tests::broker::{Broker, Topic};
+use fletching_tests::victim;
 use serde_json::{Value, json};
-
-/// What a victim is told to do.
-const JOB: &str = "FLETCHING_TEST_VICTIM";
 
 /// Trades in order per user, three tables, and what they come to.
 pub(crate) struct Topics {
@@ -101,16 +97,7 @@ impl Topics {
         environment: &[(&str, &str)],
     ) -> Child {
         let job = self.job(broker, checkpoints, settings);
-        let program = std::env::current_exe().unwrap();
-        Command::new(program)
-            .args(["--exact", "victim::runs_when_told", "--nocapture"])
-            .env(JOB, job.to_string())
-            .envs(environment.iter().copied())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        victim::start("victim::runs_when_told", &job, environment)
     }
 
     /// Insists that each trade came out once, as it should be, and those of a user in their order.
@@ -156,29 +143,10 @@ impl Topics {
     }
 }
 
-/// Asks a process to end as Ctrl-C does, by closing what it reads; returns what it said.
-pub(crate) fn end(mut victim: Child) -> (bool, String) {
-    drop(victim.stdin.take());
-    let said = victim.wait_with_output().unwrap();
-    (
-        said.status.success(),
-        String::from_utf8_lossy(&said.stderr).into_owned(),
-    )
-}
-
-/// Sends a signal to a process, as `STOP`.
-pub(crate) fn signal(victim: &Child, name: &str) {
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), &victim.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
-}
-
 /// What a victim does; without a job it is no test.
 #[test]
 fn runs_when_told() {
-    let Ok(job) = std::env::var(JOB) else { return };
-    let job: Value = serde_json::from_str(&job).unwrap();
+    let Some(job) = victim::job() else { return };
     let text = |name: &str| job[name].as_str().unwrap().to_string();
     let at = |topic: &str, more: &str| {
         format!(
@@ -211,19 +179,5 @@ fn runs_when_told() {
     let builder = Session::builder().connectors(fletching_connectors::all());
     let session = builder.threads(2).build().unwrap();
     session.sql(&script).unwrap();
-    let pipeline = session.start(&sink).unwrap();
-    let watched = pipeline.clone();
-    // Whoever started it closes its input to have it end; then it commits what it has taken in.
-    std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        watched.stop();
-    });
-    match pipeline.wait() {
-        Ok(stats) => eprintln!("rows out: {}", stats.rows_out),
-        Err(error) => {
-            eprintln!("pipeline: {error}");
-            std::process::exit(1);
-        }
-    }
-    std::process::exit(0);
+    victim::run(session.start(&sink))
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::letters::is_undecodable;
 use super::world::{Shared, broken};
-use crate::connector::{Branch, EpochWriter, Position, Sink, SinkSummary, SinkWriter};
+use crate::connector::{Branch, EpochWriter, Position, Shown, Sink, SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
 use crate::operator::letter_schema;
 use crate::pipeline::{EventTimeSpec, LATE, Late, Side, Sides};
@@ -133,9 +133,9 @@ struct SimSide {
 }
 
 impl EpochWriter for SimSide {
-    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
+    fn shown(&mut self) -> Result<Option<Shown>> {
         let is_sooner = self.world.lock().side_way == SideWay::Sooner;
-        Ok(is_sooner.then(Vec::new))
+        Ok(is_sooner.then(Shown::default))
     }
 
     fn restore(&mut self, epoch: u64) -> Result<()> {

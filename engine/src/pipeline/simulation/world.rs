@@ -12,7 +12,7 @@ use super::letters::{is_uncomputable, is_undecodable, letter, record_of};
 use super::sides::{SideWay, is_missed, late_ones, records_of, time_of};
 use crate::checkpoint::{Storage, StorageError, StorageErrorKind, StorageLock, StorageResult, StoredObject};
 use crate::clock::Clock;
-use crate::connector::{Branch, Chunk, DeadLetter, EpochWriter, Polled, Position, SinkSummary};
+use crate::connector::{Branch, Chunk, DeadLetter, EpochWriter, Polled, Position, Shown, SinkSummary};
 use crate::error::{Error, Result};
 use crate::pipeline::inbox::Inbox;
 
@@ -272,9 +272,12 @@ pub(super) struct SimSink {
 }
 
 impl EpochWriter for SimSink {
-    fn epoch(&mut self) -> Result<Option<u64>> {
+    fn shown(&mut self) -> Result<Option<Shown>> {
         let world = self.world.lock();
-        Ok(world.shown.as_ref().map(|_| world.shown_epoch))
+        Ok(world.shown.clone().map(|positions| Shown {
+            epoch: world.shown_epoch,
+            positions,
+        }))
     }
 
     fn take_branch(&mut self, branch: &Branch) -> Result<Option<usize>> {
@@ -286,10 +289,6 @@ impl EpochWriter for SimSink {
     fn write_branch(&mut self, branch: usize, batch: &RecordBatch) -> Result<()> {
         self.branches[branch].1.extend(records_of(batch));
         Ok(())
-    }
-
-    fn positions(&mut self) -> Result<Option<Vec<Position>>> {
-        Ok(self.world.lock().shown.clone())
     }
 
     fn restore(&mut self, epoch: u64) -> Result<()> {
