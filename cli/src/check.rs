@@ -85,6 +85,7 @@ fn check_script(
 fn show(found: Rows, terminal: &Terminal) -> Result<(), WriteError> {
     let mut out = Destination::stdout(terminal.stdout_is_terminal);
     let look = TableLook {
+        as_they_come: false,
         paint: terminal.paint,
         rows_shown: None,
         rows_remedy: "",

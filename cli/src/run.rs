@@ -264,9 +264,11 @@ impl Runner {
         started: Instant,
         progress: &Progress,
     ) -> Result<(), Stop> {
+        let goes_on = rows.goes_on();
         let look = TableLook {
             paint: self.terminal.paint,
-            rows_shown: self.style.rows_shown,
+            rows_shown: self.style.rows_shown.filter(|_| !goes_on),
+            as_they_come: goes_on,
             rows_remedy: self.style.rows_remedy,
             width: self.terminal.columns().filter(|_| self.style.is_seen),
             footer: self.style.is_seen.then_some(started),
@@ -287,9 +289,11 @@ impl Runner {
         progress: &Progress,
     ) -> Result<(), Stop> {
         let mut writer = results::open(self.style.format, rows.schema(), out, look)?;
+        // What goes on ends well when a person asks for it.
+        let goes_on = rows.goes_on();
         for batch in rows {
             let batch = batch?;
-            if self.interrupt.is_asked() {
+            if self.interrupt.is_asked() && !goes_on {
                 return Err(Stop::Engine(Error::Cancelled));
             }
             if self.style.is_seen && writer.wants_rows() {

@@ -1,7 +1,7 @@
 //! What a pipeline that goes on needs to know of its statement: the LIMIT that ends it, and what
 //! tells it apart from another.
 
-use sqlparser::ast::{Expr, LimitClause, Query, Value};
+use sqlparser::ast::{self, Expr, LimitClause, Query, Value};
 
 use crate::error::SqlError;
 use crate::locate::find_word;
@@ -9,7 +9,7 @@ use crate::parse::{Ast, ParsedStatement};
 use crate::secrets::is_secret;
 
 impl ParsedStatement {
-    /// Takes the LIMIT off the query of `CREATE … AS SELECT … LIMIT n`: over an unbounded stream it
+    /// Takes the LIMIT off a query, or that of `CREATE … AS SELECT … LIMIT n`: over an unbounded stream it
     /// says after how many rows the pipeline ends, which is no part of the plan.
     ///
     /// # Errors
@@ -26,6 +26,10 @@ impl ParsedStatement {
             Ast::Create { table, .. } => match &mut table.query {
                 Some(query) => take_limit(query),
                 None => Ok(None),
+            },
+            Ast::Sql(statement) => match &mut **statement {
+                ast::Statement::Query(query) => take_limit(query),
+                _ => Ok(None),
             },
             _ => Ok(None),
         };

@@ -18,6 +18,7 @@ mod checked;
 mod continuous;
 mod create;
 mod dialect;
+mod emit;
 mod error;
 mod functions;
 mod locate;

@@ -8,6 +8,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
 use crate::as_of::spell_as_of;
 use crate::dialect::FletchingDialect;
+use crate::emit::cut_emit;
 use crate::error::{Location, SqlError, SqlErrorKind};
 use crate::miss::{MissHints, hints_of};
 use crate::option_names::join_option_names;
@@ -26,6 +27,7 @@ pub struct ParsedStatement {
     pub(crate) ast: Ast,
     pub(crate) tokens: Vec<TokenWithSpan>,
     pub(crate) hints: MissHints,
+    emits_changes: bool,
     text: String,
 }
 
@@ -33,6 +35,11 @@ impl ParsedStatement {
     /// Returns the statement's own text, without its semicolon.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Says whether it ends with `EMIT CHANGES`: the rows of streams that do not end are wanted as they come.
+    pub fn emits_changes(&self) -> bool {
+        self.emits_changes
     }
 
     /// Returns the text from a token on, as it was written.
@@ -121,7 +128,7 @@ pub fn parse(script: &str) -> Result<Vec<ParsedStatement>, SqlError> {
         })?;
     let mut statements = Vec::new();
     for part in tokens.split(|token| token.token == Token::SemiColon) {
-        let tokens: Vec<_> = part
+        let mut tokens: Vec<_> = part
             .iter()
             .filter(|token| !matches!(token.token, Token::Whitespace(_)))
             .cloned()
@@ -131,12 +138,14 @@ pub fn parse(script: &str) -> Result<Vec<ParsedStatement>, SqlError> {
         };
         let text = slice(script, first.span.start, last.span.end);
         let hints = hints_of(part)?;
+        let emits_changes = cut_emit(&mut tokens);
         let ast = StatementParser::new(&dialect, spell_as_of(&tokens)?).parse()?;
         refuse::check(&ast, &tokens)?;
         statements.push(ParsedStatement {
             ast,
             tokens,
             hints,
+            emits_changes,
             text,
         });
     }
@@ -406,9 +415,9 @@ mod tests {
     #[test]
     fn leftover_tokens_are_never_an_alias() {
         assert_eq!(
-            error("SELECT a FROM t EMIT CHANGES"),
-            "expected the end of the statement, found 'EMIT' (line 1, column 17); \
-             EMIT belongs to windows over streams that do not end, which this version does not run"
+            error("SELECT a FROM t EMIT"),
+            "expected the end of the statement, found 'EMIT' (line 1, column 17); say EMIT CHANGES at the end \
+             of the query or before its LIMIT: rows are then given as they come"
         );
         assert!(error("SELECT a FROM t x y").contains("found 'y' (line 1, column 19)"));
     }

@@ -22,7 +22,7 @@ impl StatementParser<'_> {
         .at(Location::from_parser(token.span.start), &text);
         match text.to_uppercase().as_str() {
             "EMIT" => error.hint(
-                "EMIT belongs to windows over streams that do not end, which this version does not run",
+                "say EMIT CHANGES at the end of the query or before its LIMIT: rows are then given as they come",
             ),
             "ASOF" => error.hint("say ASOF JOIN, or ASOF LEFT JOIN to keep rows without a match"),
             "FOR" => {

@@ -52,6 +52,8 @@ pub(crate) struct TableLook {
     pub(crate) rows_remedy: &'static str,
     /// At most this many columns of the screen are used; `None` for as many as it takes.
     pub(crate) width: Option<usize>,
+    /// Whether rows are shown as they come, the widths settled by the first of them.
+    pub(crate) as_they_come: bool,
     /// Whether a line with the number of rows and the time ends the table, and since when the
     /// time counts.
     pub(crate) footer: Option<Instant>,

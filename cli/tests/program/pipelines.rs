@@ -140,6 +140,87 @@ fn a_limit_ends_it_and_a_second_run_has_nothing_to_do() {
     assert!(refused.contains("is an epoch of another run"), "{refused}");
 }
 
+/// A query over the same trades that goes on, and its first lines.
+fn emitting(ending: &str) -> String {
+    let (made, _) = SCRIPT.split_once("CREATE SINK").expect("a sink");
+    let made = made
+        .replace("RATE", "20000")
+        .replace("SET checkpoint.path = 'state';", "");
+    format!("{made} SELECT m.id, u.tier FROM made m LEFT JOIN users u ON m.user_id = u.id {ending}")
+}
+
+#[test]
+fn emit_changes_gives_rows_as_they_come_up_to_its_limit() {
+    let desk = Desk::new();
+    desk.write("run.sql", &emitting("WHERE m.id % 2 = 0 EMIT CHANGES LIMIT 1000"));
+    let out = desk.run(&["run", "run.sql"]).fine();
+    let ids: Vec<u64> = out
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').next().expect("a cell").parse().expect("a number"))
+        .collect();
+    assert_eq!(ids.len(), 1000);
+    insist_on_each_once(&ids);
+    // As a table, all of it is shown, and nothing is kept.
+    desk.write("run.sql", &emitting("EMIT CHANGES LIMIT 100"));
+    let table = desk.run(&["run", "run.sql", "--format", "table"]).fine();
+    assert_eq!(table.lines().count(), 102, "{table}");
+    assert_eq!(desk.added(), ["run.sql"]);
+    // What ends has nothing to emit, and what cannot go on is refused as it is in a pipeline.
+    let refused = |text: &str| {
+        desk.write("run.sql", text);
+        desk.run(&["run", "run.sql"]).failed(2)
+    };
+    let bounded = refused("SELECT 1 EMIT CHANGES");
+    assert!(
+        bounded.contains("all that the query reads has an end"),
+        "{bounded}"
+    );
+    let other = refused("SET threads = 1 EMIT CHANGES");
+    assert!(other.contains("EMIT"), "{other}");
+    let sorted = refused(&emitting("ORDER BY m.id EMIT CHANGES"));
+    assert!(sorted.contains("ORDER BY over the unbounded stream"), "{sorted}");
+}
+
+#[cfg(unix)]
+#[test]
+fn emit_changes_goes_on_until_somebody_ends_it() {
+    use std::io::{BufRead, BufReader};
+
+    let desk = Desk::new();
+    desk.write("run.sql", &emitting("EMIT CHANGES"));
+    let mut child = desk
+        .command(&["run", "run.sql", "--format", "table"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    // They come while it goes on.
+    for _ in 0..5000 {
+        lines.next().expect("a line").expect("text");
+    }
+    signal(&child, "-INT");
+    let rest = lines.count();
+    let stopped = wait(child);
+    assert_eq!(stopped.code, Some(0), "{} after {rest} lines", stopped.err);
+
+    // Whoever takes a few and goes ends it as well.
+    let mut child = desk
+        .command(&["run", "run.sql"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    lines.next().expect("a line").expect("text");
+    drop(lines);
+    let stopped = wait(child);
+    assert_ne!(stopped.code, Some(101), "{}", stopped.err);
+}
+
 #[cfg(unix)]
 #[test]
 fn signals_commit_and_end_it_well() {

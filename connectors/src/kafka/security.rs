@@ -160,7 +160,13 @@ pub(super) fn advice(code: Option<RDKafkaErrorCode>, told: &str) -> Option<&'sta
 /// Says what to check where a broker does not answer, by what was heard last.
 pub(super) fn checks(told: &str) -> &'static str {
     // Where a connection is refused, the reason is heard; where one is closed at once, only that.
-    let is_closed = told.contains("brokers are down") || told.contains("PLAINTEXT broker listener");
+    // On a busy machine the closing may be heard before the broker's own words.
+    let signs = [
+        "brokers are down",
+        "PLAINTEXT broker listener",
+        "SSL connection closed by peer",
+    ];
+    let is_closed = signs.iter().any(|sign| told.contains(sign));
     if is_closed || told.contains("security.protocol") {
         "the connection is closed at once: check 'kafka.security.protocol', which must be that of the port in \
          'bootstrap.servers', and that the broker runs"

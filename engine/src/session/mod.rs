@@ -5,6 +5,7 @@ mod check_join;
 mod dead_letters;
 mod derived;
 mod event_time;
+mod follow;
 mod pipeline_settings;
 mod pipelines;
 mod progress;
@@ -34,6 +35,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Runtime;
 
 pub(crate) use dead_letters::{context_with, letter_sinks};
+use pipelines::Continuous;
 pub(crate) use progress::ProgressBoard;
 pub use progress::{Activity, ActivityKind, ActivityState};
 pub(crate) use registry::{Entry, Registry, StatementCatalog, StreamEntry};
@@ -269,7 +271,8 @@ impl Session {
             self.warn(warning);
         }
         match self.continuous(statement, &planned.statement, &catalog)? {
-            Some(continuous) => self.start_sink(continuous),
+            Some(Continuous::Sink(create, query)) => self.start_sink(&create, query),
+            Some(Continuous::Rows(query)) => self.follow(query, &catalog).map(Outcome::Rows),
             None => self.carry_out(planned.statement, &catalog),
         }
     }

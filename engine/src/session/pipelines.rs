@@ -12,6 +12,7 @@ use fletching_planner::{
 };
 
 use super::event_time::StreamTime;
+use super::follow::{self, Keeping};
 use super::pipeline_settings::PipelineSettings;
 use super::rows::Outcome;
 use super::sides::covers_computing;
@@ -22,9 +23,16 @@ use crate::error::{Error, Result};
 use crate::pipeline::{EpochLimits, EventTime, Parts, Pipeline, Resumed, check_plan, not_row_by_row};
 use crate::prepared::Prepared;
 
-/// A sink over a stream that does not end, planned.
-pub(super) struct Continuous {
-    create: Box<CreateRelation>,
+/// A statement over a stream that does not end, planned.
+pub(super) enum Continuous {
+    /// `CREATE SINK … AS SELECT …`.
+    Sink(Box<CreateRelation>, GoingOn),
+    /// `SELECT … EMIT CHANGES`: whoever asked takes the rows.
+    Rows(GoingOn),
+}
+
+/// A query over a stream that does not end, planned.
+pub(super) struct GoingOn {
     /// The stream that is read, and which of its columns; all where none are named.
     stream: String,
     entry: StreamEntry,
@@ -35,6 +43,18 @@ pub(super) struct Continuous {
     limit: Option<u64>,
     /// The statement's text, and what tells it apart.
     identity: PipelineIdentity,
+}
+
+impl GoingOn {
+    /// Returns the columns of its rows.
+    pub(super) fn schema(&self) -> SchemaRef {
+        output_schema(&self.plan)
+    }
+
+    /// Returns its stream where other instances read some of its partitions.
+    pub(super) fn shared_stream(&self) -> Option<&str> {
+        self.entry.source.is_shared().then_some(self.stream.as_str())
+    }
 }
 
 impl Session {
@@ -70,8 +90,8 @@ impl Session {
             self.warn(warning);
         }
         match self.continuous(statement, &planned.statement, &catalog)? {
-            Some(continuous) => self.start_pipeline(continuous),
-            None => Err(Error::Sql(
+            Some(Continuous::Sink(create, query)) => self.start_pipeline(&create, query),
+            _ => Err(Error::Sql(
                 SqlError::unsupported("this statement does not go on: it is no pipeline").hint(
                     "start takes CREATE SINK … AS SELECT over an unbounded stream; run others with sql",
                 ),
@@ -91,22 +111,37 @@ impl Session {
         planned: &Statement,
         catalog: &StatementCatalog,
     ) -> Result<Option<Continuous>> {
-        let create = match planned {
-            Statement::Create(create) if create.kind == RelationKind::Sink => create,
-            Statement::Insert { target, plan } => {
-                return match self.unbounded(plan, catalog)?.first() {
-                    Some(stream) if !has_limit(plan) => Err(endless_insert(target, stream)),
-                    _ => Ok(None),
-                };
-            }
-            _ => return Ok(None),
+        let query = match planned {
+            Statement::Create(create) if create.kind == RelationKind::Sink => create.query.as_ref(),
+            Statement::Query(plan) if statement.emits_changes() => Some(plan),
+            Statement::Insert { target, plan } => match self.unbounded(plan, catalog)?.first() {
+                Some(stream) if !has_limit(plan) => return Err(endless_insert(target, stream)),
+                _ => None,
+            },
+            _ => None,
         };
-        let Some(query) = &create.query else {
-            return Ok(None);
+        let Some(query) = query else {
+            return match statement.emits_changes() {
+                true => Err(nothing_to_emit("this statement gives no rows as they come")),
+                false => Ok(None),
+            };
         };
         if self.unbounded(query, catalog)?.is_empty() {
-            return Ok(None);
+            return match statement.emits_changes() {
+                true => Err(nothing_to_emit("all that the query reads has an end")),
+                false => Ok(None),
+            };
         }
+        self.going_on(statement, query, catalog).map(Some)
+    }
+
+    /// Plans a query over a stream that does not end as one that goes on.
+    fn going_on(
+        &self,
+        statement: &ParsedStatement,
+        query: &LogicalPlan,
+        catalog: &StatementCatalog,
+    ) -> Result<Continuous> {
         let (statement_without_limit, limit) = statement.without_limit()?;
         let streams = streams_of(query, catalog)?;
         let [stream] = streams.as_slice() else {
@@ -136,10 +171,15 @@ impl Session {
         }
         catalog.input = Some(stream.clone());
         let planned = self.plan(&statement_without_limit, &catalog)?;
-        let Statement::Create(mut create) = planned.statement else {
-            return Err(Error::internal("a sink became something else"));
+        let (create, plan) = match planned.statement {
+            Statement::Create(mut create) => {
+                let plan = create.query.take();
+                (Some(create), plan)
+            }
+            Statement::Query(plan) => (None, Some(plan)),
+            _ => (None, None),
         };
-        let Some(plan) = create.query.take() else {
+        let Some(plan) = plan else {
             return Err(Error::internal("a sink has lost its query"));
         };
         check_plan(&plan, stream)?;
@@ -147,12 +187,13 @@ impl Session {
             self.warn(warning);
         }
         let identity = PipelineIdentity {
-            name: create.name.clone(),
+            name: create
+                .as_ref()
+                .map_or_else(follow::name, |create| create.name.clone()),
             fingerprint: statement.fingerprint(),
             sql: without_secrets(statement.text()).into_owned(),
         };
-        Ok(Some(Continuous {
-            create,
+        let going_on = GoingOn {
             stream: stream.clone(),
             entry,
             columns,
@@ -160,16 +201,20 @@ impl Session {
             catalog,
             limit,
             identity,
-        }))
+        };
+        Ok(match create {
+            Some(create) => Continuous::Sink(create, going_on),
+            None => Continuous::Rows(going_on),
+        })
     }
 
     /// Creates a sink and starts its pipeline.
-    pub(super) fn start_sink(&self, continuous: Continuous) -> Result<Outcome> {
-        let name = continuous.create.name.clone();
-        if continuous.create.if_not_exists && self.inner.registry.read().contains_key(&name) {
+    pub(super) fn start_sink(&self, create: &CreateRelation, query: GoingOn) -> Result<Outcome> {
+        let name = &create.name;
+        if create.if_not_exists && self.inner.registry.read().contains_key(name) {
             return Ok(Outcome::done(format!("sink {name} is there already")));
         }
-        let pipeline = self.start_pipeline(continuous)?;
+        let pipeline = self.start_pipeline(create, query)?;
         let from = match pipeline.stats().restored_epoch {
             0 => String::new(),
             epoch => format!(", going on after epoch {epoch}"),
@@ -177,15 +222,14 @@ impl Session {
         Ok(Outcome::done(format!("sink {name} started{from}")))
     }
 
-    fn start_pipeline(&self, continuous: Continuous) -> Result<Pipeline> {
-        let create = &continuous.create;
+    fn start_pipeline(&self, create: &CreateRelation, query: GoingOn) -> Result<Pipeline> {
         if !create.or_replace && self.inner.registry.read().contains_key(&create.name) {
             return Err(self.name_is_taken(create));
         }
         // An older one of the same name is done before this one begins.
         self.end_pipeline(&create.name);
         let entry = self.sink_entry(create)?;
-        let pipeline = self.assemble(continuous, entry.sink.as_ref())?;
+        let pipeline = self.assemble(query, entry.sink.as_ref(), Keeping::All)?;
         let name = pipeline.name().to_string();
         self.register(&name, Entry::Sink(entry), true)?;
         self.inner.pipelines.lock().push(pipeline.clone());
@@ -193,8 +237,13 @@ impl Session {
     }
 
     /// Loads the tables, reads the checkpoint, opens source and sink, and starts the loop.
-    fn assemble(&self, continuous: Continuous, sink: &dyn connector::Sink) -> Result<Pipeline> {
-        let Continuous {
+    pub(super) fn assemble(
+        &self,
+        query: GoingOn,
+        sink: &dyn connector::Sink,
+        keeping: Keeping,
+    ) -> Result<Pipeline> {
+        let GoingOn {
             stream,
             entry,
             columns,
@@ -202,8 +251,7 @@ impl Session {
             catalog,
             limit,
             identity,
-            ..
-        } = continuous;
+        } = query;
         let name = identity.name.clone();
         let schema = output_schema(&plan);
         let input = match &columns {
@@ -217,7 +265,10 @@ impl Session {
         }
         self.inner.progress.clear();
         let settings = self.inner.settings.read().clone();
-        let (keeper, checkpoint) = self.keeper(identity)?;
+        let (keeper, checkpoint) = match keeping {
+            Keeping::All => self.keeper(identity)?,
+            Keeping::Nothing => (None, None),
+        };
         let mut request = FeedRequest::all();
         request.batch_rows_max = settings.batch_rows;
         request.projection.clone_from(&columns);
@@ -236,7 +287,11 @@ impl Session {
             let mut writer = sink.epochs(&schema, &name)?;
             let resumed = Resumed::new(checkpoint.as_ref(), keeper.as_ref(), writer.as_mut())?;
             request.from = resumed.state.positions();
-            (writer, entry.source.feed(&request)?, None, resumed)
+            let mut feed = entry.source.feed(&request)?;
+            if keeping == Keeping::Nothing {
+                feed = Box::new(follow::OnlyReads(feed));
+            }
+            (writer, feed, None, resumed)
         };
         let report = Arc::clone(&request.report);
         let bad_rows = self.bad_rows((&stream, entry.source.as_ref()), &name, writer.as_mut(), &report)?;
@@ -377,6 +432,15 @@ fn columns_read(
     Ok(columns
         .filter(|columns| !columns.is_empty())
         .map(|columns| columns.into_iter().collect()))
+}
+
+fn nothing_to_emit(what: &str) -> Error {
+    Error::Sql(
+        SqlError::unsupported(format!("EMIT CHANGES: {what}")).hint(
+            "it is for queries, and sinks over queries, of streams that do not end, as of Kafka or of a folder that \
+             is followed; leave it out",
+        ),
+    )
 }
 
 /// Makes the error for a stream that has no name, as a file named by its path.

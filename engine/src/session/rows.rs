@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tokio::sync::mpsc;
 
+use super::follow::Following;
 use crate::error::{Error, Result};
 
 /// The rows of a query, batch by batch, as they are computed. Dropping it ends the query.
@@ -26,6 +27,7 @@ pub struct Rows {
 
 enum RowSource {
     Ready(std::vec::IntoIter<RecordBatch>),
+    Following(Following),
     Running(
         mpsc::Receiver<Result<RecordBatch>>,
         #[expect(dead_code, reason = "ends the query when dropped")] Running,
@@ -74,6 +76,19 @@ impl Rows {
         }
     }
 
+    pub(super) fn following(schema: SchemaRef, following: Following) -> Self {
+        Self {
+            schema,
+            source: RowSource::Following(following),
+        }
+    }
+
+    /// Says whether the query goes on until it is cancelled, its LIMIT is reached or this is dropped, as one
+    /// with `EMIT CHANGES` does. Cancelled, it gives what it has taken in and then ends well.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.source, RowSource::Following(_))
+    }
+
     /// Returns the columns.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
@@ -94,6 +109,7 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         let next = match &mut self.source {
             RowSource::Ready(batches) => batches.next().map(Ok),
+            RowSource::Following(following) => following.next(),
             RowSource::Running(rows, _) => futures::executor::block_on(rows.recv()),
             RowSource::Ended => None,
         };

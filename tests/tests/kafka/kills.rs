@@ -98,6 +98,7 @@ fn no_kill_loses_or_repeats_a_record() {
             let _ = victim.kill();
             victim.wait_with_output().unwrap()
         };
+        eprint!("life {at}: {}", String::from_utf8_lossy(&victim.stderr));
         match victim.status.code() {
             None => killed += 1,
             Some(code) => assert_eq!(code, 0, "{}", String::from_utf8_lossy(&victim.stderr)),

@@ -87,3 +87,60 @@ fn a_query_is_written_to_a_topic() {
         ]
     );
 }
+
+#[test]
+fn a_query_that_emits_changes_goes_on_where_a_topic_does_and_commits_nothing() {
+    let Some(broker) = shared() else { return };
+    let trades = broker.topic("emitted", 2);
+    let group = format!("g-{}", trades.name);
+    let session = session();
+    let created = |name: &str, more: &str| {
+        let place = place(broker, &trades.name).replace("format", &format!("{more}, format"));
+        format!("CREATE STREAM {name} (trade_id BIGINT, user_id BIGINT) {place}")
+    };
+    session
+        .sql(&created("trades", &format!("'group.id' = '{group}'")))
+        .unwrap();
+    session
+        .sql(
+            "CREATE TABLE users (user_id BIGINT, tier VARCHAR, PRIMARY KEY (user_id));
+             INSERT INTO users VALUES (1, 'gold'), (2, 'silver')",
+        )
+        .unwrap();
+    let trade = |id: i64| format!("{{\"trade_id\":{id},\"user_id\":{}}}", id % 3);
+    trades.send_values((0..30).map(trade));
+    let query = "SELECT t.trade_id, u.tier FROM trades t JOIN users u ON t.user_id = u.user_id EMIT CHANGES";
+    let mut emitted = session.sql(query).unwrap();
+    assert!(emitted.goes_on());
+    let mut seen: Vec<String> = Vec::new();
+    while seen.len() < 20 {
+        seen.extend(texts(&emitted.next().unwrap().unwrap()));
+    }
+    // What comes later is of it.
+    trades.send_values((30..60).map(trade));
+    while seen.len() < 40 {
+        seen.extend(texts(&emitted.next().unwrap().unwrap()));
+    }
+    let mut expected: Vec<String> = (0..60)
+        .filter(|id| id % 3 != 0)
+        .map(|id| format!("{id}|{}", if id % 3 == 1 { "gold" } else { "silver" }))
+        .collect();
+    seen.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(seen, expected);
+    assert_eq!(trades.committed(&group), [-1, -1]);
+    // Cancelled, it ends well.
+    session.cancel_handle().cancel();
+    assert!(emitted.next().is_none());
+    assert!(session.pipelines().is_empty());
+    let limited = rows(&session, &format!("{query} LIMIT 7"));
+    assert_eq!(limited.len(), 7);
+    // A member of the group would take partitions from those that work.
+    let shared = format!("'group.id' = '{group}', 'group.share' = 'true'");
+    session.sql(&created("shared", &shared)).unwrap();
+    let error = session
+        .sql("SELECT trade_id FROM shared EMIT CHANGES")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("its instances share its partitions"), "{error}");
+}

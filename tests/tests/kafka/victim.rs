@@ -1,10 +1,11 @@
 //! A process that runs a pipeline of three tables from topic to topic, until somebody ends it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Child;
 
 use fletching::Session;
-use fletching_tests::broker::{Broker, Topic};
+use fletching_tests::broker::{Broker, Record, Topic};
 use fletching_tests::victim;
 use serde_json::{Value, json};
 
@@ -105,6 +106,7 @@ impl Topics {
     /// Between them may be none: a reader sees what has been committed so far.
     pub(crate) fn insist(&self, count: i64, is_all: bool) -> usize {
         let records = self.enriched.records();
+        insist_on_none_twice(&records);
         let mut seen = vec![false; usize::try_from(count).unwrap()];
         let mut last = vec![-1; usize::try_from(USERS).unwrap()];
         for record in &records {
@@ -114,7 +116,7 @@ impl Topics {
                 value["user_id"].as_i64().unwrap(),
             );
             let (at, of_user) = (usize::try_from(id).unwrap(), usize::try_from(user).unwrap());
-            assert!(!std::mem::replace(&mut seen[at], true), "trade {id} came twice");
+            seen[at] = true;
             assert_eq!(user, id % USERS, "{value}");
             assert!(
                 last[of_user] < id,
@@ -141,6 +143,46 @@ impl Topics {
         }
         records.len()
     }
+}
+
+/// Insists that no trade came twice; says where those lie that did, and how the offsets around them run:
+/// where some are missing, there are marks of transactions or records that were taken back.
+fn insist_on_none_twice(records: &[Record]) {
+    let mut places: BTreeMap<i64, Vec<(i32, i64)>> = BTreeMap::new();
+    for record in records {
+        let value: Value = serde_json::from_str(record.text()).unwrap();
+        let id = value["trade_id"].as_i64().unwrap();
+        places
+            .entry(id)
+            .or_default()
+            .push((record.partition, record.offset));
+    }
+    places.retain(|_, places| places.len() > 1);
+    if places.is_empty() {
+        return;
+    }
+    let first: Vec<_> = places.iter().take(20).collect();
+    let (partition, offset) = places.values().next().unwrap()[0];
+    let near = places.values().flatten().filter(|(of, _)| *of == partition);
+    let reach = near.map(|(_, offset)| *offset).max().unwrap_or(offset) + 2000;
+    let of_partition = records
+        .iter()
+        .filter(|record| record.partition == partition)
+        .map(|record| record.offset)
+        .filter(|at| (offset - 2000..reach).contains(at));
+    let mut runs: Vec<(i64, i64)> = Vec::new();
+    for offset in of_partition {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == offset => *last = offset,
+            _ => runs.push((offset, offset)),
+        }
+    }
+    runs.truncate(60);
+    panic!(
+        "{} trades came twice, of {} records: {first:?}; runs of offsets in partition {partition}: {runs:?}",
+        places.len(),
+        records.len()
+    );
 }
 
 /// What a victim does; without a job it is no test.

@@ -9,8 +9,8 @@
 //! 336,776 rows in 0.412 s
 //! ```
 //!
-//! The first rows are held back until there are enough of them to settle the widths; from then on
-//! rows are written as they come, so a table may be longer than memory.
+//! The first rows are held back until there are enough of them to settle the widths, or one batch of a
+//! query that goes on; from then on rows are written as they come, so a table may be longer than memory.
 
 mod cell;
 mod layout;
@@ -184,6 +184,12 @@ impl ResultWriter for TableWriter<'_> {
                     }
                 }
             }
+        }
+        if self.look.as_they_come {
+            if self.layout.is_none() {
+                self.settle()?;
+            }
+            self.out.flush()?;
         }
         Ok(())
     }

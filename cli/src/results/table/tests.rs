@@ -9,6 +9,7 @@ use super::*;
 use crate::paint::Paint;
 
 const PLAIN: TableLook = TableLook {
+    as_they_come: false,
     paint: Paint::PLAIN,
     rows_shown: None,
     rows_remedy: "--all-rows",
