@@ -1,5 +1,7 @@
 //! Topics of a test: made, filled, and read back by a plain client, apart from what is tested.
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::Broker;
+use super::{Broker, segments};
 
 /// How long the broker may take for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,6 +61,7 @@ pub struct Topic {
     pub name: String,
     servers: String,
     partitions: i32,
+    logs: Option<PathBuf>,
     producer: OnceLock<BaseProducer>,
     counting: Mutex<Option<Counting>>,
 }
@@ -126,6 +129,7 @@ impl Broker {
             name,
             servers: self.servers().to_owned(),
             partitions,
+            logs: self.logs(),
             producer: OnceLock::new(),
             counting: Mutex::default(),
         };
@@ -293,6 +297,15 @@ impl Topic {
             send(producer, record);
         }
         producer.flush(PATIENCE).expect("delivery");
+    }
+
+    /// Describes what lies on the broker's disk of a partition around these offsets: batches, and the marks by
+    /// which transactions ended.
+    pub fn batches(&self, partition: i32, offsets: Range<i64>) -> String {
+        match &self.logs {
+            Some(logs) => segments::describe(&logs.join(format!("{}-{partition}", self.name)), &offsets),
+            None => "  (on the disk of a broker that runs elsewhere)".to_owned(),
+        }
     }
 
     /// Reads all committed records, partition after partition.

@@ -11,6 +11,7 @@
 mod client;
 mod process;
 mod secured;
+mod segments;
 
 use std::sync::OnceLock;
 

@@ -1,6 +1,6 @@
 //! The broker's process: settings, start, stop.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::secured::{Listener, Secured};
@@ -36,6 +36,11 @@ impl Broker {
     /// Returns where clients find it.
     pub fn servers(&self) -> &str {
         &self.servers
+    }
+
+    /// Returns where it keeps its topics, where it runs here.
+    pub(super) fn logs(&self) -> Option<PathBuf> {
+        self.own.as_ref().map(|own| own.server.folder.join("logs"))
     }
 
     pub(super) fn shared() -> Result<Self, String> {

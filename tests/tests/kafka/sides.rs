@@ -11,6 +11,8 @@ use fletching_tests::broker::{Broker, Topic, shared};
 use fletching_tests::victim;
 use serde_json::{Value, json};
 
+use crate::victim::surroundings;
+
 /// How long anything may take that takes seconds on a machine at rest.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -154,12 +156,15 @@ fn insist_once(what: &str, topic: &Topic, expected: &[usize], id: &dyn Fn(&str) 
         .iter()
         .filter(|(id, places)| places.len() != 1 || expected.binary_search(id).is_err())
         .collect();
+    let Some((_, places)) = wrong.first() else {
+        return;
+    };
     let first = &wrong[..wrong.len().min(20)];
-    assert!(
-        wrong.is_empty(),
-        "{what}: {} of {} records are lost, repeated or strange, with where they are: {first:?}",
+    panic!(
+        "{what}: {} of {} records are lost, repeated or strange, with where they are: {first:?}\n{}",
         wrong.len(),
-        records.len()
+        records.len(),
+        surroundings(topic, places)
     );
 }
 

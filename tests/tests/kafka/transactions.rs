@@ -95,6 +95,17 @@ fn what_was_prepared_and_not_committed_is_taken_back_and_the_next_writer_knows()
     second.commit(2).unwrap();
     assert_eq!(input.committed(&format!("{consumer}-{}", output.name)), [2]);
     assert_eq!(seen(&output), ["{\"id\":1}", "{\"id\":2}"]);
+    // On the broker's disk: shown, taken back, shown.
+    let batches = output.batches(0, 0..100);
+    let words = ["records", "COMMIT", "records", "ABORT", "records", "COMMIT"];
+    let found: Vec<_> = batches
+        .lines()
+        .filter_map(|line| words.iter().find(|word| line.contains(**word)))
+        .collect();
+    assert!(
+        batches.contains("runs elsewhere") || found.into_iter().eq(words.iter()),
+        "{batches}"
+    );
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Topics {
     /// Between them may be none: a reader sees what has been committed so far.
     pub(crate) fn insist(&self, count: i64, is_all: bool) -> usize {
         let records = self.enriched.records();
-        insist_on_none_twice(&records);
+        insist_on_none_twice(&self.enriched, &records);
         let mut seen = vec![false; usize::try_from(count).unwrap()];
         let mut last = vec![-1; usize::try_from(USERS).unwrap()];
         for record in &records {
@@ -145,9 +145,8 @@ impl Topics {
     }
 }
 
-/// Insists that no trade came twice; says where those lie that did, and how the offsets around them run:
-/// where some are missing, there are marks of transactions or records that were taken back.
-fn insist_on_none_twice(records: &[Record]) {
+/// Insists that no trade came twice; says where those lie that did, and what is around them.
+fn insist_on_none_twice(topic: &Topic, records: &[Record]) {
     let mut places: BTreeMap<i64, Vec<(i32, i64)>> = BTreeMap::new();
     for record in records {
         let value: Value = serde_json::from_str(record.text()).unwrap();
@@ -158,31 +157,25 @@ fn insist_on_none_twice(records: &[Record]) {
             .push((record.partition, record.offset));
     }
     places.retain(|_, places| places.len() > 1);
-    if places.is_empty() {
+    let Some(first) = places.values().next() else {
         return;
-    }
-    let first: Vec<_> = places.iter().take(20).collect();
-    let (partition, offset) = places.values().next().unwrap()[0];
-    let near = places.values().flatten().filter(|(of, _)| *of == partition);
-    let reach = near.map(|(_, offset)| *offset).max().unwrap_or(offset) + 2000;
-    let of_partition = records
-        .iter()
-        .filter(|record| record.partition == partition)
-        .map(|record| record.offset)
-        .filter(|at| (offset - 2000..reach).contains(at));
-    let mut runs: Vec<(i64, i64)> = Vec::new();
-    for offset in of_partition {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == offset => *last = offset,
-            _ => runs.push((offset, offset)),
-        }
-    }
-    runs.truncate(60);
+    };
     panic!(
-        "{} trades came twice, of {} records: {first:?}; runs of offsets in partition {partition}: {runs:?}",
+        "{} trades came twice, of {} records: {:?}\n{}",
         places.len(),
-        records.len()
+        records.len(),
+        places.iter().take(20).collect::<Vec<_>>(),
+        surroundings(topic, first)
     );
+}
+
+/// Describes what lies around records that should not be there.
+pub(crate) fn surroundings(topic: &Topic, places: &[(i32, i64)]) -> String {
+    let around = |(partition, offset): &(i32, i64)| {
+        let batches = topic.batches(*partition, offset - 10_000..offset + 10_000);
+        format!("around offset {offset} of {}-{partition}:\n{batches}", topic.name)
+    };
+    places.iter().map(around).collect()
 }
 
 /// What a victim does; without a job it is no test.
