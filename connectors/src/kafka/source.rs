@@ -262,9 +262,15 @@ impl Source for TopicSource {
         for (topic, parts) in &shares {
             pullers.push(Puller::open(&self.cluster, group, (topic, parts), kept, false)?);
         }
+        // The sink's transactions commit offsets for this group. Committed here as well, and later than those
+        // of the next transaction were sent, older ones would be taken for the newest.
+        let commits_to = match request.positions_are_shown && *group == request.consumer {
+            true => String::new(),
+            false => group.clone(),
+        };
         Ok(Box::new(TopicFeed {
             cluster: self.cluster.clone(),
-            group: group.clone(),
+            group: commits_to,
             pullers,
             ready: VecDeque::new(),
             decoding,

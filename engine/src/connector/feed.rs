@@ -111,6 +111,9 @@ pub struct FeedRequest {
     /// Whether chunks carry the dead letters and the places of their rows, for somebody who commits
     /// both as one; else a feed puts dead letters where they belong by itself.
     pub hands_over: bool,
+    /// Whether the sink shows positions with its rows, in the name of `consumer`: a source that remembers
+    /// its readers must then note none in that name, since what it notes late would undo them.
+    pub positions_are_shown: bool,
 }
 
 impl FeedRequest {
@@ -124,6 +127,7 @@ impl FeedRequest {
             report: Arc::default(),
             until: ReadyPoint::End,
             hands_over: false,
+            positions_are_shown: false,
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::epochs::State;
 use crate::checkpoint::{Checkpoint, Keeper};
-use crate::connector::EpochWriter;
+use crate::connector::{EpochWriter, Shown};
 use crate::error::Result;
 
 /// What a pipeline takes over from its former life.
@@ -17,6 +17,8 @@ pub(crate) struct Resumed {
     pub(crate) watermarks: Vec<(String, i64)>,
     /// Late records counted so far.
     pub(crate) late: u64,
+    /// Whether the sink shows positions with its rows: then nobody else may note them in its name.
+    pub(crate) is_of_the_sink: bool,
 }
 
 impl Resumed {
@@ -26,6 +28,7 @@ impl Resumed {
             state: State::of_checkpoint(checkpoint),
             watermarks: checkpoint.watermarks.clone(),
             late: checkpoint.counter("late"),
+            is_of_the_sink: false,
         }
     }
 
@@ -46,13 +49,22 @@ impl Resumed {
         keeper: Option<&Keeper>,
         writer: &mut dyn EpochWriter,
     ) -> Result<Self> {
-        let mut resumed = checkpoint.map_or_else(Self::default, Self::of_checkpoint);
+        let resumed = checkpoint.map_or_else(Self::default, Self::of_checkpoint);
         let Some(shown) = writer.shown()? else {
             return Ok(resumed);
         };
+        Ok(Self {
+            is_of_the_sink: true,
+            ..resumed.at(shown, keeper)
+        })
+    }
+
+    /// Goes to where the sink stands.
+    fn at(self, shown: Shown, keeper: Option<&Keeper>) -> Self {
+        let mut resumed = self;
         // A place that says it has shown nothing, where it has shown epochs, has forgotten them.
         if shown.epoch == 0 && resumed.state.has_shown() {
-            return Ok(resumed);
+            return resumed;
         }
         if shown.epoch < resumed.state.epoch() {
             let before = keeper.and_then(|keeper| keeper.older(shown.epoch));
@@ -65,6 +77,6 @@ impl Resumed {
         }
         resumed.state.resume_after(shown.epoch);
         resumed.state.resume_at(shown.positions);
-        Ok(resumed)
+        resumed
     }
 }

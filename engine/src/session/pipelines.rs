@@ -287,6 +287,7 @@ impl Session {
             let mut writer = sink.epochs(&schema, &name)?;
             let resumed = Resumed::new(checkpoint.as_ref(), keeper.as_ref(), writer.as_mut())?;
             request.from = resumed.state.positions();
+            request.positions_are_shown = resumed.is_of_the_sink;
             let mut feed = entry.source.feed(&request)?;
             if keeping == Keeping::Nothing {
                 feed = Box::new(follow::OnlyReads(feed));

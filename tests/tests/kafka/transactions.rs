@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use fletching::connector::{EpochWriter, Position, RelationKind};
+use arrow::datatypes::DataType;
+use fletching::connector::{EpochWriter, FeedRequest, Position, RelationKind};
 use fletching_tests::broker::{Broker, Topic, shared};
 
 use crate::support::Relation;
@@ -106,6 +107,34 @@ fn what_was_prepared_and_not_committed_is_taken_back_and_the_next_writer_knows()
         batches.contains("runs elsewhere") || found.into_iter().eq(words.iter()),
         "{batches}"
     );
+}
+
+/// Of offsets in a transaction and others the broker keeps those that it was sent last, whichever are newer.
+#[test]
+fn a_feed_commits_nothing_where_transactions_do() {
+    let Some(broker) = shared() else { return };
+    let (input, output) = (broker.topic("twofold-in", 1), broker.topic("twofold", 1));
+    input.send_values((0..9).map(|id| format!("{{\"id\":{id}}}")));
+    let consumer = format!("pipeline-{}", output.name);
+    let mut writer = open(broker, &output, &consumer);
+    let relation = Relation::stream(broker, &input, "json").columns(&[("id", DataType::Int64)]);
+    let mut request = FeedRequest::all();
+    request.consumer = format!("{consumer}-{}", output.name);
+    request.positions_are_shown = true;
+    let mut feed = relation.source().feed(&request).unwrap();
+    writer.prepare(1, &[at(&input, 0, 5)]).unwrap();
+    writer.commit(1).unwrap();
+    writer.prepare(2, &[at(&input, 0, 7)]).unwrap();
+    // The feed hears of the epoch before when it comes to it.
+    feed.committed(&[at(&input, 0, 5)]).unwrap();
+    writer.commit(2).unwrap();
+    assert_eq!(shown(writer.as_mut()), (2, vec![at(&input, 0, 7)]));
+    // A group of one's own is told all the same.
+    let own = format!("own-{}", input.name);
+    let relation = Relation::stream(broker, &input, "json").columns(&[("id", DataType::Int64)]);
+    let mut feed = relation.with("group.id", &own).source().feed(&request).unwrap();
+    feed.committed(&[at(&input, 0, 5)]).unwrap();
+    assert_eq!(input.committed(&own), [5]);
 }
 
 #[test]
