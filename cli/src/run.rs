@@ -289,11 +289,10 @@ impl Runner {
         progress: &Progress,
     ) -> Result<(), Stop> {
         let mut writer = results::open(self.style.format, rows.schema(), out, look)?;
-        // What goes on ends well when a person asks for it.
-        let goes_on = rows.goes_on();
         for batch in rows {
             let batch = batch?;
-            if self.interrupt.is_asked() && !goes_on {
+            // What goes on ends well when a person asks for it.
+            if self.interrupt.is_asked() && !look.as_they_come {
                 return Err(Stop::Engine(Error::Cancelled));
             }
             if self.style.is_seen && writer.wants_rows() {

@@ -1,7 +1,8 @@
 //! Pipelines over streams that do not end: how they run, stop, go on and are fenced.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,7 +141,7 @@ fn a_limit_ends_it_and_a_second_run_has_nothing_to_do() {
     assert!(refused.contains("is an epoch of another run"), "{refused}");
 }
 
-/// A query over the same trades that goes on, and its first lines.
+/// A query over the same trades that goes on.
 fn emitting(ending: &str) -> String {
     let (made, _) = SCRIPT.split_once("CREATE SINK").expect("a sink");
     let made = made
@@ -182,21 +183,25 @@ fn emit_changes_gives_rows_as_they_come_up_to_its_limit() {
     assert!(sorted.contains("ORDER BY over the unbounded stream"), "{sorted}");
 }
 
-#[cfg(unix)]
-#[test]
-fn emit_changes_goes_on_until_somebody_ends_it() {
-    use std::io::{BufRead, BufReader};
-
-    let desk = Desk::new();
-    desk.write("run.sql", &emitting("EMIT CHANGES"));
+/// Starts a query that goes on, and gives its lines as they come.
+fn emit(desk: &Desk, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut child = desk
-        .command(&["run", "run.sql", "--format", "table"])
+        .command(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    (child, lines)
+}
+
+#[cfg(unix)]
+#[test]
+fn emit_changes_goes_on_until_somebody_ends_it() {
+    let desk = Desk::new();
+    desk.write("run.sql", &emitting("EMIT CHANGES"));
+    let (child, mut lines) = emit(&desk, &["run", "run.sql", "--format", "table"]);
     // They come while it goes on.
     for _ in 0..5000 {
         lines.next().expect("a line").expect("text");
@@ -207,14 +212,7 @@ fn emit_changes_goes_on_until_somebody_ends_it() {
     assert_eq!(stopped.code, Some(0), "{} after {rest} lines", stopped.err);
 
     // Whoever takes a few and goes ends it as well.
-    let mut child = desk
-        .command(&["run", "run.sql"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let (child, mut lines) = emit(&desk, &["run", "run.sql"]);
     lines.next().expect("a line").expect("text");
     drop(lines);
     let stopped = wait(child);
