@@ -342,9 +342,7 @@ impl Session {
         let table = Table::new(name, first.schema_ref(), &key, TableOrigin::Memory)?
             .with_changes(self.default_changes())?
             .with_options(TableOptions::default(), Arc::clone(&self.inner.table_events));
-        for batch in &batches {
-            table.append(batch)?;
-        }
+        table.append_all(&batches)?;
         self.note_duplicate_keys(&table)?;
         self.register(
             name,

@@ -180,9 +180,8 @@ impl Session {
                 let _writing = reads(plan, table)?.then(|| table.lock_for_writing());
                 let batches = self.collect(plan, catalog)?;
                 let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-                if let Some(first) = batches.first() {
-                    let all = arrow::compute::concat_batches(first.schema_ref(), &batches)?;
-                    table.append(&all)?;
+                if !batches.is_empty() {
+                    table.append_all(&batches)?;
                     self.note_duplicate_keys(table)?;
                 }
                 let message = format!(

@@ -10,6 +10,7 @@
 //! the primary key look up in place. Whatever else a query asks of a version (rows in pieces, an
 //! index over other columns) is made when it is asked for, and kept with the version.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -267,7 +268,11 @@ impl Table {
         let mut changes = self.changes.lock();
         let current = Arc::clone(&self.snapshot.read());
         let buried = changes.live.as_ref().map_or(0, Store::tombstone_bytes);
-        self.check_memory(&changes.options, current.memory_bytes() + buried, coming)?;
+        self.check_memory(
+            &changes.options,
+            current.memory_bytes() + buried,
+            from_ref(coming),
+        )?;
         let changed = work(self.store(&mut changes, &current)?)?;
         if is_coming {
             self.touch(&mut changes, keys)?;
@@ -330,7 +335,11 @@ impl Table {
         let mut changes = self.changes.lock();
         let current = Arc::clone(&self.snapshot.read());
         let buried = changes.live.as_ref().map_or(0, Store::tombstone_bytes);
-        self.check_memory(&changes.options, current.memory_bytes() + buried, &records.rows)?;
+        self.check_memory(
+            &changes.options,
+            current.memory_bytes() + buried,
+            from_ref(&records.rows),
+        )?;
         if !changes.is_upsert() {
             return self.apply_history(records, &current);
         }
@@ -375,9 +384,9 @@ impl Table {
         let next = if history.truncates {
             let schema = Arc::clone(&self.schema);
             TableSnapshot::try_new(schema, before, current.version() + 1, &self.name)?
-                .with_appended(history.rows, &self.name)?
+                .with_appended(vec![history.rows], &self.name)?
         } else {
-            current.with_appended(history.rows, &self.name)?
+            current.with_appended(vec![history.rows], &self.name)?
         };
         self.changed_keys.forget(next.version());
         *self.snapshot.write() = Arc::new(next.with_ended(ended));
@@ -416,8 +425,7 @@ impl Table {
     pub(super) fn publish_staged(&self, staged: Staged) -> Result<()> {
         let mut changes = self.changes.lock();
         let before = Arc::clone(&self.snapshot.read());
-        let nothing = RecordBatch::new_empty(Arc::clone(&self.schema));
-        self.check_memory(&changes.options, staged.bytes(), &nothing)?;
+        self.check_memory(&changes.options, staged.bytes(), &[])?;
         let touched = changes.touched.take();
         match staged {
             Staged::Rows { chunks, ended } => {
@@ -454,7 +462,7 @@ impl Table {
         &self,
         options: &ChangeOptions,
         held: usize,
-        coming: &RecordBatch,
+        coming: &[RecordBatch],
     ) -> Result<()> {
         let session_max = options.session_memory_max.load(Relaxed);
         let (max, setting) = match options.memory_max {
@@ -462,7 +470,8 @@ impl Table {
             None if session_max > 0 => (session_max, "setting memory.max".to_string()),
             None => return Ok(()),
         };
-        let bytes = coming.columns().iter().map(|column| {
+        let columns = coming.iter().flat_map(RecordBatch::columns);
+        let bytes = columns.map(|column| {
             let own = column.to_data().get_slice_memory_size();
             own.unwrap_or_else(|_| column.get_array_memory_size())
         });

@@ -35,10 +35,12 @@ mod tombstones;
 mod versions;
 
 use std::fmt;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard, RwLock};
 
@@ -338,23 +340,31 @@ impl Table {
     /// Fails where the columns differ, the table would have more than 2^32 - 2 rows, or it would
     /// hold more memory than `memory.max` allows.
     pub fn append(&self, batch: &RecordBatch) -> Result<()> {
+        self.append_all(from_ref(batch))
+    }
+
+    /// The same for several batches, as one new version.
+    pub(crate) fn append_all(&self, batches: &[RecordBatch]) -> Result<()> {
         self.check_underived()?;
-        let batch = as_views(batch, &self.schema)?;
-        if batch.num_rows() == 0 {
+        let with_rows = batches.iter().filter(|batch| batch.num_rows() > 0);
+        let batches = with_rows
+            .map(|batch| as_views(batch, &self.schema))
+            .collect::<Result<Vec<_>>>()?;
+        if batches.is_empty() {
             return Ok(());
         }
         let _writing = self.lock_for_writing();
         let changes = self.changes.lock();
         if changes.is_upsert() {
             drop(changes);
-            return self.upsert(&batch);
+            return self.upsert(&concat_batches(&self.schema, &batches)?);
         }
         if changes.options.has_limit() {
             let held = self.snapshot.read().memory_bytes();
-            self.check_memory(&changes.options, held, &batch)?;
+            self.check_memory(&changes.options, held, &batches)?;
         }
         let mut current = self.snapshot.write();
-        let fresh = current.with_appended(batch, &self.name)?;
+        let fresh = current.with_appended(batches, &self.name)?;
         self.changed_keys.forget(fresh.version());
         *current = Arc::new(fresh);
         drop(current);

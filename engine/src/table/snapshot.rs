@@ -241,16 +241,23 @@ impl TableSnapshot {
         Some((live.snapshot.clone(), order))
     }
 
-    /// Copies this version with more rows. Chunks of like size are merged as they come, so that
-    /// n single-row appends leave about log n chunks.
-    pub(crate) fn with_appended(&self, batch: RecordBatch, table: &str) -> Result<Self> {
+    /// Copies this version with more rows, in at least one batch. What comes at once is one chunk,
+    /// merged with those before that are no larger, so that n single-row appends leave about log n
+    /// chunks.
+    pub(crate) fn with_appended(&self, batches: Vec<RecordBatch>, table: &str) -> Result<Self> {
         let mut chunks = self.chunks()?.to_vec();
-        let mut last = batch;
-        while let Some(before) = chunks.last().filter(|chunk| chunk.num_rows() <= last.num_rows()) {
-            last = concat_batches(&self.schema, [before, &last])?;
-            chunks.pop();
+        let mut rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let mut kept = chunks.len();
+        while kept > 0 && chunks[kept - 1].num_rows() <= rows {
+            kept -= 1;
+            rows += chunks[kept].num_rows();
         }
-        chunks.push(last);
+        let mut merged = chunks.split_off(kept);
+        merged.extend(batches);
+        chunks.push(match merged.as_slice() {
+            [one] => one.clone(),
+            several => concat_batches(&self.schema, several)?,
+        });
         let mut copy = Self::try_new(Arc::clone(&self.schema), chunks, self.version + 1, table)?;
         copy.ended = Arc::clone(&self.ended);
         Ok(copy)

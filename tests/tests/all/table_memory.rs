@@ -1,7 +1,9 @@
-//! `SHOW MEMORY FROM`: a line for each column and for what was built over them, which add up to
-//! what `SHOW TABLES` says.
+//! What a table holds: `SHOW MEMORY FROM` with a line for each column and for what was built over them,
+//! which add up to what `SHOW TABLES` says; and how rows that are added lie.
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use fletching::Session;
 
@@ -94,4 +96,35 @@ fn parts_add_up_to_what_show_tables_says() {
     query(&session, "SELECT count(*) FROM rates");
     let rates = check_adds_up(&session, "rates");
     assert!(bytes_of(&rates, "newest rows") > 0);
+}
+
+/// One append after the other is what many at once must come to, in rows and in their order.
+#[test]
+fn batches_that_come_at_once_are_one_chunk_and_few_are_left_of_many_appends() {
+    let numbers = |from: i64, rows: i64| -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + rows));
+        RecordBatch::try_from_iter_with_nullable([("n", column, true)]).unwrap()
+    };
+    let batches: Vec<_> = [0, 3, 8, 8, 9, 20].map(|from| numbers(from, 5)).into();
+    let session = Session::builder().threads(1).build().unwrap();
+    session.create_table("at_once", batches.clone(), &[]).unwrap();
+    session
+        .create_table("one_by_one", batches[..1].to_vec(), &[])
+        .unwrap();
+    let one_by_one = session.table("one_by_one").unwrap();
+    batches[1..]
+        .iter()
+        .for_each(|batch| one_by_one.append(batch).unwrap());
+
+    let at_once = session.table("at_once").unwrap().snapshot().unwrap();
+    assert_eq!((at_once.chunks().unwrap().len(), at_once.version()), (1, 1));
+    let after = one_by_one.snapshot().unwrap();
+    assert_eq!(at_once.rows().unwrap(), after.rows().unwrap());
+
+    for n in 0..1000 {
+        one_by_one.append(&numbers(n, 1)).unwrap();
+    }
+    let chunks = one_by_one.snapshot().unwrap().chunks().unwrap().len();
+    assert!(chunks <= 11, "{chunks}");
+    assert_eq!(one_by_one.snapshot().unwrap().row_count(), 1030);
 }
