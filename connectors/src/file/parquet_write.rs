@@ -48,7 +48,7 @@ impl ParquetPacking {
 
 /// Rows that are encoded together: enough work for a thread to be worth waking, few enough to
 /// hold.
-const ROWS_PENDING_MAX: usize = 1 << 16;
+const ROWS_PENDING_MAX: usize = 1 << 17;
 
 /// The writers of a column's leaves in the row group at hand.
 type ColumnWriters = Vec<ArrowColumnWriter>;
