@@ -13,12 +13,16 @@ use super::fault::{Fault, Result};
 use super::variables::Variables;
 
 /// The files of `benches/scenarios`, in the order they are listed.
-const EMBEDDED: [(&str, &str); 9] = [
+const EMBEDDED: [(&str, &str); 10] = [
     ("seed", include_str!("../../../benches/scenarios/seed.toml")),
     ("trades", include_str!("../../../benches/scenarios/trades.toml")),
     (
         "big-table",
         include_str!("../../../benches/scenarios/big-table.toml"),
+    ),
+    (
+        "big-table-batches",
+        include_str!("../../../benches/scenarios/big-table-batches.toml"),
     ),
     ("skew", include_str!("../../../benches/scenarios/skew.toml")),
     ("fan-out", include_str!("../../../benches/scenarios/fan-out.toml")),
