@@ -59,9 +59,9 @@ pub(super) fn measure(topics: &Topics, checkpoints: Option<&Path>, records: u64)
 pub(super) fn measure_raw(topics: &Topics, records: u64) -> Result<Latencies> {
     let (from, to) = (topics.create("timed")?, topics.create("timed-results")?);
     let found = thread::scope(|scope| {
-        let servers = topics.servers.clone();
+        let producer = raw::producer(&topics.servers, raw::LINGER_MS_SOON)?;
         let (reader, to_copy) = (topics.reader(&from)?, to.clone());
-        let copier = scope.spawn(move || raw::copy_from(&reader, &servers, &to_copy, records));
+        let copier = scope.spawn(move || raw::copy_from(&reader, &producer, &to_copy, records));
         let found = through(topics, (&from, &to), records);
         let copied = copier.join().map_err(|_| Fault::new("the copy panicked"));
         copied??;
@@ -84,7 +84,8 @@ fn through(topics: &Topics, (from, to): (&str, &str), records: u64) -> Result<La
 }
 
 fn send(servers: &str, topic: &str, records: u64) -> Result<()> {
-    let producer = raw::producer(servers, "1")?;
+    // As most send: what a record waits there for others counts.
+    let producer = raw::producer(servers, raw::LINGER_MS)?;
     let began = Instant::now();
     for id in 0..records {
         if id % AT_ONCE == 0 {

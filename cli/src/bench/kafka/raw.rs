@@ -11,6 +11,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use super::super::fault::{Fault, Result};
 use super::topics::{PATIENCE, Topics, fault};
 
+/// How long a producer waits for more records where nobody asks for results soon: the client's default.
+pub(super) const LINGER_MS: &str = "5";
+
+/// The same where somebody does.
+pub(super) const LINGER_MS_SOON: &str = "1";
+
 /// Makes a producer as the connector does.
 pub(super) fn producer(servers: &str, linger_ms: &str) -> Result<BaseProducer> {
     ClientConfig::new()
@@ -39,12 +45,17 @@ pub(super) fn send(producer: &BaseProducer, mut record: BaseRecord<'_, [u8], [u8
 
 /// Copies so many records, keys and values, from topic to topic on one thread beside the client's own.
 pub(super) fn copy(topics: &Topics, from: &str, to: &str, records: u64) -> Result<()> {
-    copy_from(&topics.reader(from)?, &topics.servers, to, records)
+    let producer = producer(&topics.servers, LINGER_MS)?;
+    copy_from(&topics.reader(from)?, &producer, to, records)
 }
 
 /// Copies so many records of a reader.
-pub(super) fn copy_from(reader: &BaseConsumer, servers: &str, to: &str, records: u64) -> Result<()> {
-    let producer = producer(servers, "5")?;
+pub(super) fn copy_from(
+    reader: &BaseConsumer,
+    producer: &BaseProducer,
+    to: &str,
+    records: u64,
+) -> Result<()> {
     let (mut copied, mut heard) = (0, Instant::now());
     while copied < records {
         match reader.poll(Duration::from_millis(100)) {
@@ -56,7 +67,7 @@ pub(super) fn copy_from(reader: &BaseConsumer, servers: &str, to: &str, records:
                 if let Some(value) = message.payload() {
                     record = record.payload(value);
                 }
-                send(&producer, record)?;
+                send(producer, record)?;
                 copied += 1;
                 if copied % 1024 == 0 {
                     producer.poll(Duration::ZERO);
