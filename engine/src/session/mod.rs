@@ -19,6 +19,7 @@ mod statements;
 mod streams;
 mod table_options;
 mod tables;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -10,17 +10,17 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
-use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder, TaskContext};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use fletching_planner::{Warning, WarningKind, plain_name};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
 use super::dead_letters::OpenLetters;
 use super::rows::{Rows, Running, task_error};
+use super::writing::write_rows;
 use super::{Inner, Session, StatementCatalog};
 use crate::connector::{SinkSummary, SinkWriter};
 use crate::error::{Error, Result};
@@ -31,10 +31,6 @@ use crate::table::{KeySpec, Pins, Table};
 
 /// Batches that may wait between a query and its reader.
 const BATCHES_WAITING_MAX: usize = 4;
-
-/// Rows that may wait between a query and its writer, unless that is but a few batches: twice what a
-/// writer of columns encodes at a time, so that the query goes on meanwhile.
-const ROWS_WAITING_MAX: usize = 1 << 18;
 
 impl Session {
     /// Starts a query and hands over its rows as they come.
@@ -87,7 +83,7 @@ impl Session {
         plan: &LogicalPlan,
         catalog: &StatementCatalog,
         target: &str,
-        mut writer: Box<dyn SinkWriter>,
+        writer: Box<dyn SinkWriter>,
     ) -> Result<SinkSummary> {
         let physical = self.ready_plan(plan, catalog)?;
         let letters = self.open_letters(&physical, catalog)?;
@@ -96,25 +92,10 @@ impl Session {
         let context = letters.context(&catalog.state);
         let cancelled = Arc::clone(&catalog.cancelled);
         let pool = self.pool()?;
-        let batch_rows = catalog.state.config().batch_size();
-        let waiting_max = (ROWS_WAITING_MAX / batch_rows.max(1)).clamp(BATCHES_WAITING_MAX, 32);
-        let (sender, mut receiver) = mpsc::channel(waiting_max);
+        let limits = (self.thread_count(), catalog.state.config().batch_size());
         let work = async move {
             let rows = execute_stream(physical, context)?;
-            // Beside the query, so that neither waits while the other works. A writer that encodes in
-            // parallel does so on the session's threads.
-            let encoding = Arc::clone(&pool);
-            let writing = spawn_blocking(move || -> Result<_> {
-                while let Some(batch) = receiver.blocking_recv() {
-                    encoding.install(|| writer.write(&batch))?;
-                }
-                Ok(writer)
-            });
-            let sent = send_rows(rows, &schema, sender).await;
-            // What the writer began is gone before the query's error is told.
-            let written = writing.await.map_err(|error| task_error(&error))?;
-            sent?;
-            let writer = written?;
+            let writer = write_rows(rows, &schema, writer, &pool, limits).await?;
             if cancelled.load(Relaxed) {
                 Err(Error::Cancelled)
             } else {
@@ -312,20 +293,6 @@ async fn pump(
     if let Err(error) = letters.commit() {
         let _ = sender.send(Err(error)).await;
     }
-}
-
-/// Sends a query's batches to who writes them, until there are no more or nobody takes them.
-async fn send_rows(
-    mut rows: SendableRecordBatchStream,
-    schema: &SchemaRef,
-    writer: mpsc::Sender<RecordBatch>,
-) -> Result<()> {
-    while let Some(batch) = rows.next().await {
-        if writer.send(named(&batch?, schema)?).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Returns the names of the relations a plan scans, subqueries included.
