@@ -97,11 +97,24 @@ impl Keeper {
     pub(crate) fn turn(&self) -> Result<Turn> {
         let place = self.storage.place();
         let lock = self.storage.lock().map_err(|error| unreadable(&place, &error))?;
-        let names = self.storage.names().map_err(|error| unreadable(&place, &error))?;
-        let newest = names.iter().filter_map(|name| numbered(TERM, name)).max();
+        let newest = self.newest_term().map_err(|error| unreadable(&place, &error))?;
         match newest {
             Some(term) if term == self.term => Ok(Turn { lock }),
             _ => Err(self.fenced()),
+        }
+    }
+
+    fn newest_term(&self) -> Result<Option<u64>, StorageError> {
+        let names = self.storage.names()?;
+        Ok(names.iter().filter_map(|name| numbered(TERM, name)).max())
+    }
+
+    /// Returns why a sink has failed: that a pipeline of the same name was started later, and has
+    /// cleared away what this one had begun; or else what the sink says.
+    pub(crate) fn reason(&self, error: Error) -> Error {
+        match self.newest_term() {
+            Ok(Some(term)) if term != self.term => self.fenced(),
+            _ => error,
         }
     }
 

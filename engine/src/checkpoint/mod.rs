@@ -200,6 +200,7 @@ mod tests {
 
     use super::storage::LocalFolder;
     use super::*;
+    use crate::error::Error;
 
     fn identity(sql: &str) -> PipelineIdentity {
         PipelineIdentity {
@@ -286,6 +287,9 @@ mod tests {
         let (newer, found) = open(&folder.0, "SELECT 1").unwrap();
         assert_eq!(found.checkpoint, Some(checkpoint(1)));
         assert_eq!(older.turn().err().unwrap().code(), "FENCED");
+        // What its sink fails at then follows from that.
+        assert_eq!(older.reason(Error::Cancelled).code(), "FENCED");
+        assert_eq!(newer.reason(Error::Cancelled).code(), Error::Cancelled.code());
         newer.write(&checkpoint(2), &newer.turn().unwrap()).unwrap();
     }
 

@@ -399,9 +399,14 @@ impl EpochLoop {
         let positions = self.state.positions();
         let turn = self.turn()?;
         let writer = &mut self.writer;
-        self.query.on_threads(|| writer.prepare(epoch, &positions))?;
-        self.sides.prepare(epoch, &positions)?;
-        self.bad_rows.prepare(&positions)?;
+        self.query
+            .on_threads(|| writer.prepare(epoch, &positions))
+            .and_then(|()| self.sides.prepare(epoch, &positions))
+            .and_then(|()| self.bad_rows.prepare(&positions))
+            .map_err(|error| match &self.keeper {
+                Some(keeper) => keeper.reason(error),
+                None => error,
+            })?;
         (self.at_phase)(Phase::Prepared)?;
         if let (Some(keeper), Some(turn)) = (&self.keeper, &turn) {
             keeper.write(&self.checkpoint(keeper, epoch, &positions), turn)?;
