@@ -346,10 +346,11 @@ impl Table {
     /// The same for several batches, as one new version.
     pub(crate) fn append_all(&self, batches: &[RecordBatch]) -> Result<()> {
         self.check_underived()?;
-        let with_rows = batches.iter().filter(|batch| batch.num_rows() > 0);
-        let batches = with_rows
+        let mut batches = batches
+            .iter()
             .map(|batch| as_views(batch, &self.schema))
             .collect::<Result<Vec<_>>>()?;
+        batches.retain(|batch| batch.num_rows() > 0);
         if batches.is_empty() {
             return Ok(());
         }

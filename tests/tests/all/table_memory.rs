@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::UInt64Type;
+use arrow::datatypes::{Schema, UInt64Type};
 use fletching::Session;
 
 use crate::sessions::query;
@@ -127,4 +127,13 @@ fn batches_that_come_at_once_are_one_chunk_and_few_are_left_of_many_appends() {
     let chunks = one_by_one.snapshot().unwrap().chunks().unwrap().len();
     assert!(chunks <= 11, "{chunks}");
     assert_eq!(one_by_one.snapshot().unwrap().row_count(), 1030);
+
+    // Columns are looked at where there are no rows, too.
+    assert!(
+        one_by_one
+            .append(&RecordBatch::new_empty(Arc::new(Schema::empty())))
+            .is_err()
+    );
+    one_by_one.append(&numbers(0, 0)).unwrap();
+    assert_eq!(one_by_one.version(), 1006);
 }
