@@ -46,6 +46,10 @@ impl SteadyEpochs {
 }
 
 impl EpochWriter for SteadyEpochs {
+    fn is_parallel(&self) -> bool {
+        false
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.0.send(batch)
     }
@@ -242,6 +246,10 @@ impl EpochWriter for TransactionEpochs {
     /// before it.
     fn restore(&mut self, _: u64) -> Result<()> {
         Ok(())
+    }
+
+    fn is_parallel(&self) -> bool {
+        false
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {

@@ -14,7 +14,7 @@ use super::bad::Desk;
 use super::client::Cluster;
 use super::decode::Decoding;
 use super::gather::Gathered;
-use super::pull::Puller;
+use super::pull::{Puller, WAIT_STEP};
 use super::start::{offset_of, partition_name};
 
 /// How often a feed looks for partitions that were added.
@@ -131,7 +131,7 @@ impl Feed for TopicFeed {
                 return self.decode(&gathered);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left < WAIT_STEP {
                 return Ok(Polled::Idle);
             }
             let turn = if self.pullers.len() == 1 {

@@ -110,6 +110,10 @@ impl EpochWriter for SharedEpochs {
         Ok(())
     }
 
+    fn is_parallel(&self) -> bool {
+        false
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let written = self.begin().and_then(|()| self.outlet.send(batch));
         written.map_err(|error| self.told(error))

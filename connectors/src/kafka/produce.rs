@@ -1,5 +1,6 @@
 //! Handing records to a producer whose queue may be full, and waiting until they are delivered.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -7,12 +8,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::Listener;
 
-/// How long is waited at once for room in a producer's queue.
-const ROOM_WAIT: Duration = Duration::from_millis(50);
-
-/// How long is waited at once for deliveries. Left to itself, the client's `flush` looks every 100 ms
-/// whether all are done.
-const FLUSH_WAIT: Duration = Duration::from_millis(1);
+/// How long is slept at once while a producer's records are on their way.
+const MOMENT: Duration = Duration::from_micros(300);
 
 /// Hands a record on, waiting for room in the queue. The queue drains as records are delivered, or
 /// given up after the client's own time limit, so this ends.
@@ -25,7 +22,7 @@ pub(super) fn send(
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                 record = back;
-                producer.poll(ROOM_WAIT);
+                hear(producer);
             }
             Err((error, _)) => return Err(error),
         }
@@ -36,9 +33,23 @@ pub(super) fn send(
 pub(super) fn flush(producer: &BaseProducer<Listener>, timeout: Duration) -> Result<(), KafkaError> {
     let until = Instant::now() + timeout;
     loop {
-        match producer.flush(FLUSH_WAIT) {
-            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if Instant::now() < until => {}
+        match producer.flush(Duration::ZERO) {
+            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if Instant::now() < until => {
+                hear(producer);
+            }
             flushed => return flushed,
         }
+    }
+}
+
+/// Takes the news of deliveries that there are; sleeps a moment where there are none.
+///
+/// The client's own waiting is no use here: `poll` comes back only when its time is up, whatever it has
+/// heard, and keeps a core busy for the last millisecond of it, which broker and client then lack.
+fn hear(producer: &BaseProducer<Listener>) {
+    let before = producer.in_flight_count();
+    producer.poll(Duration::ZERO);
+    if producer.in_flight_count() >= before {
+        thread::sleep(MOMENT);
     }
 }

@@ -150,7 +150,7 @@ impl Puller {
                 0 => until.saturating_duration_since(Instant::now()),
                 _ => Duration::ZERO,
             };
-            let problem = match self.consumer.poll(wait) {
+            let problem = match self.consumer.poll(whole_ms(wait)) {
                 None => {
                     self.silent += wait;
                     break;
@@ -260,6 +260,14 @@ impl Puller {
     }
 }
 
+/// How finely the client waits: it keeps a core busy during what is left of a wait below that.
+pub(super) const WAIT_STEP: Duration = Duration::from_millis(1);
+
+/// Cuts a wait to what the client can sleep through.
+fn whole_ms(wait: Duration) -> Duration {
+    wait - Duration::from_nanos(u64::from(wait.subsec_nanos() % 1_000_000))
+}
+
 /// How long a look for new partitions may hold up a feed.
 const LOOK_WAIT: Duration = Duration::from_secs(2);
 
@@ -283,4 +291,17 @@ fn is_final(error: &KafkaError) -> bool {
                 | Code::InvalidMessage
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_cut_to_whole_milliseconds() {
+        for (micros, expected_ms) in [(0, 0), (999, 0), (1_000, 1), (4_999, 4), (2_000_001, 2_000)] {
+            let cut = whole_ms(Duration::from_micros(micros));
+            assert_eq!(cut, Duration::from_millis(expected_ms), "{micros} µs");
+        }
+    }
 }

@@ -297,6 +297,12 @@ pub trait EpochWriter: Send {
         Ok(())
     }
 
+    /// Says whether writing may spread over several threads: it is then done on the session's, so that
+    /// it uses no more of them than it may. Others are spared the way there.
+    fn is_parallel(&self) -> bool {
+        true
+    }
+
     /// Adds a batch to the epoch in the making.
     ///
     /// # Errors

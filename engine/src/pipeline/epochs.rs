@@ -281,13 +281,21 @@ impl EpochLoop {
             self.state.rows_out += left;
             self.making.rows_out += left;
             let rest = batch.slice(0, left_rows);
-            let writer = &mut self.writer;
-            return self.query.on_threads(|| writer.write(&rest));
+            return self.on_threads(|writer| writer.write(&rest));
         }
         self.state.rows_out += rows;
         self.making.rows_out += rows;
-        let writer = &mut self.writer;
-        self.query.on_threads(|| writer.write(batch))
+        self.on_threads(|writer| writer.write(batch))
+    }
+
+    /// Has the sink do work that may be parallel where it should be.
+    fn on_threads(&mut self, work: impl FnOnce(&mut dyn EpochWriter) -> Result<()> + Send) -> Result<()> {
+        let writer = self.writer.as_mut();
+        if writer.is_parallel() {
+            self.query.on_threads(|| work(writer))
+        } else {
+            work(writer)
+        }
     }
 
     fn poll(&mut self) -> Result<Round> {
@@ -398,9 +406,7 @@ impl EpochLoop {
         let epoch = self.state.epoch + 1;
         let positions = self.state.positions();
         let turn = self.turn()?;
-        let writer = &mut self.writer;
-        self.query
-            .on_threads(|| writer.prepare(epoch, &positions))
+        self.on_threads(|writer| writer.prepare(epoch, &positions))
             .and_then(|()| self.sides.prepare(epoch, &positions))
             .and_then(|()| self.bad_rows.prepare(&positions))
             .map_err(|error| match &self.keeper {

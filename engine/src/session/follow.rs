@@ -131,6 +131,10 @@ struct Handover {
 }
 
 impl EpochWriter for Handover {
+    fn is_parallel(&self) -> bool {
+        false
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() > 0 {
             self.making.push(batch.clone());

@@ -19,6 +19,7 @@ mod topics;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use self::broker::Broker;
 use self::pipeline::Shape;
@@ -243,6 +244,7 @@ impl Bench<'_> {
 
     fn latency(&self, case: &'static str, way: Way) -> Result<LatencyFinding> {
         let seconds = (LATENCY_SECONDS / u64::from(self.terms.scale)).max(2);
+        write_out();
         self.tell(&format!("{case}: {} records/s for {seconds} s", latency::RATE));
         let checkpoints = (way == Way::ExactlyOnce).then_some(self.checkpoints.as_path());
         let records = latency::RATE * seconds;
@@ -273,6 +275,12 @@ impl Bench<'_> {
             self.terminal.message(what);
         }
     }
+}
+
+/// Has the system write out what the cases before have left in its caches: gigabytes, for which whoever
+/// makes something durable would wait a second or more. Where there is no such command they stay.
+fn write_out() {
+    let _ = Command::new("sync").status();
 }
 
 #[cfg(test)]
