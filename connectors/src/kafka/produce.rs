@@ -32,14 +32,10 @@ pub(super) fn send(
 /// Waits until every record is delivered or given up, at most as long as told.
 pub(super) fn flush(producer: &BaseProducer<Listener>, timeout: Duration) -> Result<(), KafkaError> {
     let until = Instant::now() + timeout;
-    loop {
-        match producer.flush(Duration::ZERO) {
-            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if Instant::now() < until => {
-                hear(producer);
-            }
-            flushed => return flushed,
-        }
+    while producer.in_flight_count() > 0 && Instant::now() < until {
+        hear(producer);
     }
+    producer.flush(Duration::ZERO)
 }
 
 /// Takes the news of deliveries that there are; sleeps a moment where there are none.
