@@ -11,6 +11,9 @@ use super::client::Listener;
 /// How long is slept at once while a producer's records are on their way.
 const MOMENT: Duration = Duration::from_micros(300);
 
+/// Which share of a full queue must be delivered before more is put into it.
+const ROOM_SHARE: i32 = 8;
+
 /// Hands a record on, waiting for room in the queue. The queue drains as records are delivered, or
 /// given up after the client's own time limit, so this ends.
 pub(super) fn send(
@@ -22,10 +25,18 @@ pub(super) fn send(
             Ok(()) => return Ok(()),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                 record = back;
-                hear(producer);
+                make_room(producer);
             }
             Err((error, _)) => return Err(error),
         }
+    }
+}
+
+/// Waits until some of a full queue is delivered, so that it is not full again at once.
+fn make_room(producer: &BaseProducer<Listener>) {
+    let full = producer.in_flight_count();
+    while producer.in_flight_count() > full - full / ROOM_SHARE {
+        hear(producer);
     }
 }
 
