@@ -69,10 +69,12 @@ fn no_kill_loses_or_repeats_a_record() {
     let topics = Topics::new(broker, "kills");
     topics.send(0..TRADES);
     let checkpoints = tempfile::tempdir().unwrap();
-    // Small epochs, so that all the lives together do not come to the end.
+    // Small epochs, each committed before the next begins, so that all the lives together do not come to the end.
     let rows_max = (1_000_000 / kills.max(1) / 100).max(1);
-    let settings =
-        format!("SET batch.rows = {rows_max}; SET epoch.rows_max = {rows_max}; SET epoch.ms_max = 20;");
+    let settings = format!(
+        "SET batch.rows = {rows_max}; SET epoch.rows_max = {rows_max}; SET epoch.ms_max = 20; \
+         SET checkpoint.interval = '0';"
+    );
     let mut state = seed;
     let mut killed = 0;
     for at in 0..kills {
