@@ -10,7 +10,9 @@ use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, TimeUnit};
 
-/// Rows compared at a time: their positions stay in registers and the first cache.
+use crate::prefetch::{CHUNK_BYTES, chunks_ahead};
+
+/// Positions put aside at a time: they stay in the first cache. A chunk's fit in.
 const BLOCK_ROWS: usize = 1024;
 
 /// How a column is compared with a value.
@@ -141,9 +143,8 @@ fn collect<T: Copy>(values: &[T], nulls: Option<&NullBuffer>, holds: impl Fn(T) 
     let mut positions = Vec::with_capacity(values.len() / 2 + BLOCK_ROWS);
     let mut block = [0_u32; BLOCK_ROWS];
     let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
-    let mut first = 0_u32;
-    for values in values.chunks(BLOCK_ROWS) {
-        let mut kept = 0;
+    let (mut first, mut kept) = (0_u32, 0);
+    for values in chunks_ahead(values) {
         match nulls {
             None => {
                 for (position, value) in (first..).zip(values) {
@@ -158,9 +159,13 @@ fn collect<T: Copy>(values: &[T], nulls: Option<&NullBuffer>, holds: impl Fn(T) 
                 }
             }
         }
-        positions.extend_from_slice(&block[..kept]);
         first = first.wrapping_add(u32::try_from(values.len()).unwrap_or(u32::MAX));
+        if kept > BLOCK_ROWS - CHUNK_BYTES {
+            positions.extend_from_slice(&block[..kept]);
+            kept = 0;
+        }
     }
+    positions.extend_from_slice(&block[..kept]);
     positions
 }
 

@@ -420,7 +420,7 @@ impl LookupJoin {
         is_kept: bool,
     ) -> Result<RecordBatch> {
         let rows = probe.map_or(batch.num_rows(), <[RowId]>::len);
-        let probe = probe.map(|rows| picks_of(rows, is_kept));
+        let probe = probe.map(|rows| picks_of(rows, is_kept).asking_ahead());
         let picks = pinned.arms.iter().zip(arms);
         let picks = picks
             .map(|(arm, rows)| ArmPicks::new(arm, rows, is_kept))

@@ -1,18 +1,59 @@
-//! Gather loops for values of fixed width and for booleans.
+//! Gather loops for values of fixed width, views among them, and for booleans.
 
-use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, PrimitiveArray};
+use arrow_array::types::ByteViewType;
+use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, GenericByteViewArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
 use super::fill::{fill, finish};
 use super::picks::Picks;
 use crate::NO_ROW;
+use crate::prefetch::{LINE_BYTES, prefetch, prefetch_range};
 
-/// Gathers values; the loads are independent, so the processor overlaps their misses.
+/// Rows gathered between two requests for values to come, and how many such blocks ahead those are.
+const BLOCK_ROWS: usize = 32;
+const BLOCKS_AHEAD: usize = 8;
+
+/// Gathers values of a primitive type.
 pub(super) fn gather_primitive<T: ArrowPrimitiveType>(
     column: &PrimitiveArray<T>,
     picks: &Picks<'_>,
 ) -> PrimitiveArray<T> {
-    let values = column.values();
+    let values = gather_values(column.values(), picks);
+    PrimitiveArray::new(ScalarBuffer::from(values), gather_nulls(column.nulls(), picks))
+}
+
+/// Gathers the views of texts or binaries; the bytes they point to are shared.
+pub(super) fn gather_views<T: ByteViewType>(
+    column: &GenericByteViewArray<T>,
+    picks: &Picks<'_>,
+) -> GenericByteViewArray<T> {
+    let views = gather_values(column.views(), picks);
+    views_of(
+        column,
+        ScalarBuffer::from(views),
+        gather_nulls(column.nulls(), picks),
+    )
+}
+
+/// Makes an array of views that were gathered from a column's, zero for a missing one.
+#[expect(
+    unsafe_code,
+    reason = "checking views again would read the bytes behind every one of them"
+)]
+pub(super) fn views_of<T: ByteViewType>(
+    column: &GenericByteViewArray<T>,
+    views: ScalarBuffer<u128>,
+    nulls: Option<NullBuffer>,
+) -> GenericByteViewArray<T> {
+    let buffers = column.data_buffers().to_vec();
+    // SAFETY: every view is a copy of one of the column's, or zero, which is an empty text; the
+    // buffers are the column's own; and `gather_nulls` gives a bit for each row.
+    unsafe { GenericByteViewArray::new_unchecked(views, buffers, nulls) }
+}
+
+/// Gathers values, the default for a missing one; the loads are independent, so the processor overlaps
+/// their misses.
+fn gather_values<T: Copy + Default>(values: &[T], picks: &Picks<'_>) -> Vec<T> {
     let past_caches = picks.go_past_caches();
     let mut picked = Vec::with_capacity(picks.rows.len());
     if picks.has_missing() {
@@ -21,10 +62,37 @@ pub(super) fn gather_primitive<T: ArrowPrimitiveType>(
         fill(&mut picked, picks.rows.iter().map(value), past_caches);
     } else {
         let value = |row: &u32| values[*row as usize];
-        fill(&mut picked, picks.rows.iter().map(value), past_caches);
+        if picks.asks_ahead() {
+            for (block, rows) in picks.rows.chunks(BLOCK_ROWS).enumerate() {
+                ask_ahead(values, picks.rows, block);
+                fill(&mut picked, rows.iter().map(value), past_caches);
+            }
+        } else {
+            fill(&mut picked, picks.rows.iter().map(value), past_caches);
+        }
     }
     finish(past_caches);
-    PrimitiveArray::new(ScalarBuffer::from(picked), gather_nulls(column.nulls(), picks))
+    picked
+}
+
+/// Asks for the values of rows some blocks ahead: for all lines from the first to the last where the
+/// rows lie close together, else for each one's.
+#[inline(always)]
+fn ask_ahead<T>(values: &[T], rows: &[u32], block: usize) {
+    let from = (block + BLOCKS_AHEAD) * BLOCK_ROWS;
+    let rows = rows.get(from..).unwrap_or_default();
+    let rows = rows.get(..BLOCK_ROWS).unwrap_or(rows);
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return;
+    };
+    let span = *first as usize..*last as usize + 1;
+    if span.len() * size_of::<T>() <= BLOCK_ROWS * LINE_BYTES {
+        prefetch_range(values, span);
+    } else {
+        for row in rows {
+            prefetch(values, *row as usize);
+        }
+    }
 }
 
 /// Gathers bits.

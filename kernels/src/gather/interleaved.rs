@@ -18,8 +18,7 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{BinaryViewType, ByteViewType, StringViewType};
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, GenericByteViewArray, PrimitiveArray};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
 use arrow_array::{downcast_primitive, new_null_array};
 use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
@@ -27,7 +26,7 @@ use rayon::prelude::*;
 
 use super::copy::{copy_keys, copy_rows, copy_to_places, fields_of, place, room_for};
 use super::fill::{fill, finish};
-use super::fixed::gather_nulls;
+use super::fixed::{gather_nulls, views_of};
 use super::picks::Picks;
 use crate::key::words::KeyWord;
 use crate::prefetch::prefetch;
@@ -275,9 +274,9 @@ impl Field {
         }
         downcast_primitive! {
             column.data_type() => (primitive),
-            DataType::BinaryView => Arc::new(views::<BinaryViewType>(column, ScalarBuffer::new(values, 0, rows), nulls)),
+            DataType::BinaryView => Arc::new(views_of(column.as_binary_view(), ScalarBuffer::new(values, 0, rows), nulls)),
             // The last type that is taken.
-            _ => Arc::new(views::<StringViewType>(column, ScalarBuffer::new(values, 0, rows), nulls)),
+            _ => Arc::new(views_of(column.as_string_view(), ScalarBuffer::new(values, 0, rows), nulls)),
         }
     }
 }
@@ -290,21 +289,6 @@ fn primitive<T: ArrowPrimitiveType>(
     let array = PrimitiveArray::<T>::new(values, nulls);
     // Decimals and timestamps carry more than their native type.
     array.with_data_type(column.data_type().clone())
-}
-
-#[expect(
-    unsafe_code,
-    reason = "checking views again would read the bytes behind every one of them"
-)]
-fn views<T: ByteViewType>(
-    column: &ArrayRef,
-    values: ScalarBuffer<u128>,
-    nulls: Option<NullBuffer>,
-) -> GenericByteViewArray<T> {
-    let buffers = column.as_byte_view::<T>().data_buffers().to_vec();
-    // SAFETY: every view is a copy of one of the column's, or of the row of zeros, which is an
-    // empty text; the buffers are the column's own; and `gather_nulls` gives a bit for each row.
-    unsafe { GenericByteViewArray::new_unchecked(values, buffers, nulls) }
 }
 
 /// The values of one field: every so many of the cells of its width that rows consist of.

@@ -1,8 +1,8 @@
 //! Gather: row ids → columns.
 //!
 //! The last step of a join, and the only one that touches payload. Typed loops for values of
-//! fixed width and booleans live in `fixed.rs`, for short texts and binaries in `bytes.rs`; views
-//! and dictionaries share their buffers, and nested types recurse through arrow-select's `take`.
+//! fixed width, views and booleans live in `fixed.rs`, for short texts and binaries in `bytes.rs`;
+//! dictionaries share their values, and nested types recurse through arrow-select's `take`.
 //! Several columns of a large table are gathered best from a row-wise copy: `interleaved.rs`.
 
 mod bytes;
@@ -117,7 +117,9 @@ pub fn gather_batch(
     schema: &SchemaRef,
     rows: &[RowId],
 ) -> Result<RecordBatch, KernelError> {
-    let columns = gather_columns(batch.columns(), rows)?;
+    let picks = Picks::new(rows).asking_ahead();
+    let columns = batch.columns().iter().map(|column| picks.gather(column));
+    let columns = columns.collect::<Result<_, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     Ok(RecordBatch::try_new_with_options(
         Arc::clone(schema),
@@ -147,7 +149,11 @@ pub fn gather_batch(
 pub fn select(column: &ArrayRef, positions: Option<&[u32]>) -> Result<ArrayRef, KernelError> {
     match positions {
         None => Ok(Arc::clone(column)),
-        Some(positions) => gather_known(column, positions),
+        Some(positions) => {
+            let picks = Picks::new(positions).asking_ahead();
+            picks.check_known(column.len())?;
+            picks.gather(column)
+        }
     }
 }
 

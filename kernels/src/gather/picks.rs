@@ -12,7 +12,7 @@ use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 
 use super::bytes::gather_short;
-use super::fixed::{gather_boolean, gather_primitive};
+use super::fixed::{gather_boolean, gather_primitive, gather_views};
 use crate::{KernelError, NO_ROW, RowId};
 
 /// Row ids to gather, with what holds of all of them: looked through once, for any number of
@@ -35,6 +35,7 @@ pub struct Picks<'a> {
     rows_needed: u32,
     has_missing: bool,
     past_caches: bool,
+    asks_ahead: bool,
     /// The row ids as Arrow indices, NULL where missing; made when a column first needs them.
     indices: OnceCell<UInt32Array>,
     /// Set where a row is not missing; made when a column first needs it.
@@ -60,6 +61,7 @@ impl<'a> Picks<'a> {
             rows_needed,
             has_missing: greatest == NO_ROW,
             past_caches: false,
+            asks_ahead: false,
             indices: OnceCell::new(),
             found: OnceCell::new(),
         }
@@ -81,6 +83,29 @@ impl<'a> Picks<'a> {
     pub fn past_caches(mut self) -> Self {
         self.past_caches = true;
         self
+    }
+
+    /// Has fixed-width values asked for ahead of their being read: nearly twice as fast for rows that
+    /// mostly ascend in columns that come from memory, such as those of a stream that a filter keeps;
+    /// slower for columns in a cache.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use arrow_array::{ArrayRef, Int32Array};
+    /// # use fletching_kernels::{KernelError, Picks};
+    /// let column: ArrayRef = Arc::new(Int32Array::from(vec![10, 20, 30]));
+    /// let picks = Picks::new(&[0, 2]).asking_ahead();
+    /// assert_eq!(&picks.gather(&column)?, &Picks::new(&[0, 2]).gather(&column)?);
+    /// # Ok::<(), KernelError>(())
+    /// ```
+    #[must_use]
+    pub fn asking_ahead(mut self) -> Self {
+        self.asks_ahead = true;
+        self
+    }
+
+    pub(super) fn asks_ahead(&self) -> bool {
+        self.asks_ahead
     }
 
     pub(super) fn go_past_caches(&self) -> bool {
@@ -137,6 +162,8 @@ impl<'a> Picks<'a> {
         }
         downcast_primitive! {
             column.data_type() => (primitive),
+            DataType::Utf8View => Ok(Arc::new(gather_views(column.as_string_view(), self))),
+            DataType::BinaryView => Ok(Arc::new(gather_views(column.as_binary_view(), self))),
             DataType::Boolean => Ok(Arc::new(gather_boolean(column.as_boolean(), self))),
             DataType::Utf8 => self.bytes::<Utf8Type>(column),
             DataType::LargeUtf8 => self.bytes::<LargeUtf8Type>(column),

@@ -189,16 +189,12 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         (row, (row != NO_ROW) | !bucket.is_full() | all_seen)
     }
 
-    /// Calls back with every key there is.
-    pub(crate) fn for_each_key(&self, mut each: impl FnMut(W)) {
-        for bucket in &self.buckets {
-            for (key, row) in bucket.keys.iter().zip(&bucket.rows) {
-                if *row == NO_ROW {
-                    break;
-                }
-                each(*key);
-            }
-        }
+    /// Returns every key there is, with its row.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (W, RowId)> {
+        self.buckets.iter().flat_map(|bucket| {
+            let slots = bucket.keys.iter().copied().zip(bucket.rows);
+            slots.take_while(|(_, row)| *row != NO_ROW)
+        })
     }
 
     /// Searches for a key from its home on; `same` confirms a row whose key or tag is equal.
@@ -326,10 +322,9 @@ mod tests {
         assert_eq!(table.later_look(last, 1, 6), (6, true));
         assert_eq!(table.later_look(last, 1, 99), (NO_ROW, false));
         assert_eq!(table.later_look(last, 2, 6), (NO_ROW, false));
-        let mut keys = Vec::new();
-        table.for_each_key(|key| keys.push(key));
-        keys.sort_unstable();
-        assert_eq!(keys, (0..16).collect::<Vec<_>>());
+        let mut entries: Vec<(u64, u32)> = table.entries().collect();
+        entries.sort_unstable();
+        assert_eq!(entries, (0..16).zip(0..16).collect::<Vec<_>>());
         // No key with another low half has gone on.
         assert_eq!(table.first_look(last, 99, 0), (NO_ROW, false));
         assert_eq!(table.first_look(last, 99, 1), (NO_ROW, true));

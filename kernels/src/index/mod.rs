@@ -8,7 +8,8 @@
 //!   layout    file             a key is …
 //!   Dense     dense.rs         the position in an array of row ids
 //!   Fixed8    word_table.rs    a u64  │ (short strings too: key/packed.rs)
-//!   Fixed16   word_table.rs    a u128 │ inline in buckets of one cache line (bucket.rs)
+//!   Fixed16   word_table.rs    a u128 │ inline in slots of their own (perfect.rs), or in buckets of one
+//!                                       cache line (bucket.rs) where they are many
 //!   Bytes     byte_table.rs    a view           │ behind 32-bit tags in such buckets
 //!   Rows      row_table.rs     an arrow-row row │ (tag_table.rs)
 //!
@@ -28,6 +29,7 @@ mod filter;
 mod finder;
 mod layout;
 mod locate;
+mod perfect;
 mod pilots;
 mod ranks;
 mod row_table;
@@ -45,6 +47,7 @@ pub use self::layout::{BuildOptions, KeyLayout};
 
 pub(crate) use self::bucket::{BLOCK_ROWS, home_of, low_half};
 pub(crate) use self::locate::{check_key_types, locate_dictionary};
+pub(crate) use self::perfect::PerfectTable;
 pub(crate) use self::row_table::plain_columns;
 
 use self::chain::Chains;
@@ -284,9 +287,8 @@ impl KeyIndex {
     }
 
     /// Returns the bytes the index holds on the heap, without buffers it shares with the key
-    /// columns: at most 16 a row for keys of up to 8 bytes, and twice that in a table of up to
-    /// 16,384 rows, which is kept sparse; 1 more once a filter was made for probes that mostly
-    /// found nothing.
+    /// columns: at most 16 a row for keys of up to 8 bytes, and 22 in a table of up to 16,384 keys,
+    /// which is kept sparse; 1 more once a filter was made for probes that mostly found nothing.
     ///
     /// ```
     /// # use std::sync::Arc;

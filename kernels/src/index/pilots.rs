@@ -113,7 +113,7 @@ impl Pilots {
 /// Puts keys, as positions with their hashes, in the order of their buckets; returns where each bucket begins, and the
 /// last ends.
 #[expect(clippy::cast_possible_truncation, reason = "the number of keys fits row ids")]
-fn by_bucket(hashes: &[u64], buckets: usize) -> (Vec<u32>, Vec<(u32, u64)>) {
+pub(super) fn by_bucket(hashes: &[u64], buckets: usize) -> (Vec<u32>, Vec<(u32, u64)>) {
     let mut starts = vec![0_u32; buckets + 1];
     for hash in hashes {
         starts[home_of(*hash, buckets) + 1] += 1;
@@ -133,7 +133,7 @@ fn by_bucket(hashes: &[u64], buckets: usize) -> (Vec<u32>, Vec<(u32, u64)>) {
 
 /// Returns the buckets that hold keys, those with most first: a pass for each size, of which there are
 /// few.
-fn fullest_first(starts: &[u32]) -> impl Iterator<Item = usize> {
+pub(super) fn fullest_first(starts: &[u32]) -> impl Iterator<Item = usize> {
     let size = |bucket: usize| starts[bucket + 1] - starts[bucket];
     let buckets = 0..starts.len() - 1;
     let largest = buckets.clone().map(size).max().unwrap_or(0);

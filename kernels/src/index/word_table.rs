@@ -1,9 +1,11 @@
-//! The `Fixed8` and `Fixed16` layouts: whole keys inline in buckets.
+//! The `Fixed8` and `Fixed16` layouts: whole keys inline, in slots of their own where they are few,
+//! else in buckets.
 
 use super::bucket::{BLOCK_ROWS, BucketTable, low_half};
 use super::chain::Chains;
 use super::fill::Rows;
 use super::filter::{FilterGate, KeyFilter};
+use super::perfect::{PERFECT_KEYS_MAX, PerfectTable};
 use crate::key::hash::KeyHasher;
 use crate::key::words::KeyWord;
 use crate::prefetch::prefetch_range;
@@ -11,8 +13,20 @@ use crate::{NO_ROW, RowId};
 
 /// Words to row ids.
 pub(crate) struct WordTable<W, const N: usize> {
-    table: BucketTable<W, N>,
+    slots: Slots<W, N>,
     hasher: KeyHasher,
+}
+
+/// Where the keys are.
+enum Slots<W, const N: usize> {
+    /// Few keys.
+    Perfect(PerfectTable<W>),
+    Buckets(Buckets<W, N>),
+}
+
+/// Many keys, or some whose hashes are equal.
+struct Buckets<W, const N: usize> {
+    table: BucketTable<W, N>,
     gate: FilterGate,
 }
 
@@ -26,8 +40,14 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         S: Fn(RowId, RowId) -> bool + Sync,
     {
         let (table, chains) = rows.fill(|row| (words[row].hash(&hasher), words[row]));
-        let gate = FilterGate::new(chains.keys());
-        (Self { table, hasher, gate }, chains)
+        let slots = match perfect(&table, &chains, &hasher) {
+            Some(perfect) => Slots::Perfect(perfect),
+            None => Slots::Buckets(Buckets {
+                table,
+                gate: FilterGate::new(chains.keys()),
+            }),
+        };
+        (Self { slots, hasher }, chains)
     }
 
     pub(crate) fn hasher(&self) -> &KeyHasher {
@@ -35,24 +55,59 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
     }
 
     /// Writes the first row of each word's key, or `NO_ROW`.
+    pub(crate) fn locate(&self, words: &[W], heads: &mut [RowId]) {
+        match &self.slots {
+            Slots::Perfect(table) => {
+                for (word, head) in words.iter().zip(heads) {
+                    *head = table.find(word.hash(&self.hasher), *word);
+                }
+            }
+            Slots::Buckets(buckets) => buckets.locate(words, &self.hasher, heads),
+        }
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match &self.slots {
+            Slots::Perfect(table) => table.heap_bytes(),
+            Slots::Buckets(buckets) => buckets.table.heap_bytes() + buckets.gate.heap_bytes(),
+        }
+    }
+}
+
+/// Gives few keys slots of their own.
+fn perfect<W: KeyWord, const N: usize>(
+    table: &BucketTable<W, N>,
+    chains: &Chains,
+    hasher: &KeyHasher,
+) -> Option<PerfectTable<W>> {
+    if chains.keys() > PERFECT_KEYS_MAX {
+        return None;
+    }
+    let entries: Vec<(W, RowId)> = table.entries().collect();
+    let hashes: Vec<u64> = entries.iter().map(|(word, _)| word.hash(hasher)).collect();
+    PerfectTable::build(&hashes, &entries)
+}
+
+impl<W: KeyWord, const N: usize> Buckets<W, N> {
+    /// Writes the first row of each word's key, or `NO_ROW`.
     ///
     /// Goes over a block of keys several times: hash and ask for the homes' lines, look there, and
     /// look further for the few keys whose home is not the end of it. Those are put aside without a
     /// branch, and their next lines asked for together, until none is left. Where most keys have
     /// been absent, a filter answers for them before any line is asked for.
-    pub(crate) fn locate(&self, words: &[W], heads: &mut [RowId]) {
+    fn locate(&self, words: &[W], hasher: &KeyHasher, heads: &mut [RowId]) {
         if !self.table.is_large() {
-            return self.locate_unfiltered(words, heads, |_| {});
+            return self.locate_unfiltered(words, hasher, heads, |_| {});
         }
-        match self.gate.filter(|| self.make_filter()) {
-            Some(filter) => self.locate_filtered(filter, words, heads),
-            None => self.locate_unfiltered(words, heads, |home| self.table.prefetch(home)),
+        match self.gate.filter(|| self.make_filter(hasher)) {
+            Some(filter) => self.locate_filtered(filter, words, hasher, heads),
+            None => self.locate_unfiltered(words, hasher, heads, |home| self.table.prefetch(home)),
         }
         self.gate.note(heads);
     }
 
     #[inline(always)]
-    fn locate_unfiltered(&self, words: &[W], heads: &mut [RowId], ask: impl Fn(u32)) {
+    fn locate_unfiltered(&self, words: &[W], hasher: &KeyHasher, heads: &mut [RowId], ask: impl Fn(u32)) {
         let mut probes: Probes = [(0, 0); BLOCK_ROWS];
         let mut aside = [0_u8; BLOCK_ROWS];
         let blocks = words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS));
@@ -60,7 +115,7 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
             prefetch_range(words, (block + 2) * BLOCK_ROWS..(block + 3) * BLOCK_ROWS);
             let words = block_words;
             for (word, probe) in words.iter().zip(&mut probes) {
-                let hash = word.hash(&self.hasher);
+                let hash = word.hash(hasher);
                 *probe = (self.table.home(hash), low_half(hash));
                 ask(probe.0);
             }
@@ -76,7 +131,7 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         }
     }
 
-    fn locate_filtered(&self, filter: &KeyFilter, words: &[W], heads: &mut [RowId]) {
+    fn locate_filtered(&self, filter: &KeyFilter, words: &[W], hasher: &KeyHasher, heads: &mut [RowId]) {
         let mut probes: Probes = [(0, 0); BLOCK_ROWS];
         let mut places = [0_u32; BLOCK_ROWS];
         let mut aside = [0_u8; BLOCK_ROWS];
@@ -85,7 +140,7 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
             prefetch_range(words, (block + 2) * BLOCK_ROWS..(block + 3) * BLOCK_ROWS);
             let words = block_words;
             for ((word, probe), place) in words.iter().zip(&mut probes).zip(&mut places) {
-                let hash = word.hash(&self.hasher);
+                let hash = word.hash(hasher);
                 *probe = (self.table.home(hash), low_half(hash));
                 *place = filter.place(hash);
                 filter.prefetch(*place);
@@ -136,15 +191,12 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
         }
     }
 
-    fn make_filter(&self) -> KeyFilter {
+    fn make_filter(&self, hasher: &KeyHasher) -> KeyFilter {
         let mut filter = KeyFilter::with_room_for(self.gate.keys());
-        self.table
-            .for_each_key(|key| filter.insert(key.hash(&self.hasher)));
+        for (key, _) in self.table.entries() {
+            filter.insert(key.hash(hasher));
+        }
         filter
-    }
-
-    pub(crate) fn heap_bytes(&self) -> usize {
-        self.table.heap_bytes() + self.gate.heap_bytes()
     }
 }
 

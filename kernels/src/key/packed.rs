@@ -134,20 +134,21 @@ pub(crate) fn packed_width(column: &ArrayRef, valid: Option<&NullBuffer>) -> Opt
 /// Views packed at a time.
 const BLOCK_ROWS: usize = 128;
 
-/// Adds packed views to words, a block at a time: nearly always each view of a block holds its
-/// whole string, which fits the width, and then no row needs a branch of its own.
+/// Hands over packed views, a block at a time: nearly always each view of a block holds its whole
+/// string, which fits the width, and then no row needs a branch of its own. The word of a misfit is
+/// nothing.
 #[expect(clippy::cast_possible_truncation, reason = "takes a view apart")]
-fn place_views<W: KeyWord>(
-    words: &mut [W],
+fn pack_view_blocks<W: KeyWord>(
     views: &[u128],
     buffers: &[Buffer],
-    (shift, width): (u32, usize),
+    width: usize,
     misfits: &mut Vec<u32>,
+    mut each: impl FnMut(&[W]),
 ) {
     let mut packed = [W::default(); BLOCK_ROWS];
     let width_inline = width.min(INLINE_BYTES_MAX);
     let mut first = 0;
-    for (words, views) in words.chunks_mut(BLOCK_ROWS).zip(views.chunks(BLOCK_ROWS)) {
+    for views in views.chunks(BLOCK_ROWS) {
         let mut is_plain = true;
         for (packed, view) in packed.iter_mut().zip(views) {
             let length = *view as u32 as usize;
@@ -155,18 +156,33 @@ fn place_views<W: KeyWord>(
             // A string with a zero at its end uses fewer bytes than it has.
             is_plain &= (length <= width_inline) & (packed.used_bytes() == length);
         }
-        if is_plain {
-            for (into, packed) in words.iter_mut().zip(&packed) {
-                into.join(*packed, shift);
-            }
-        } else {
-            pack_views::<W>(views, buffers, width, |row, packed| match packed {
-                Some((word, _)) => words[row].join(word, shift),
-                None => note_misfit(misfits, first + row),
+        if !is_plain {
+            pack_views::<W>(views, buffers, width, |row, word| {
+                packed[row] = word.map_or_else(W::default, |(word, _)| word);
+                if word.is_none() {
+                    note_misfit(misfits, first + row);
+                }
             });
         }
+        each(&packed[..views.len()]);
         first += views.len();
     }
+}
+
+/// Packs the views of a column that is a key by itself, and notes the misfits; nothing where it has none.
+pub(crate) fn packed_views<W: KeyWord>(
+    column: &ArrayRef,
+    width: u32,
+    misfits: &mut Vec<u32>,
+) -> Option<Vec<W>> {
+    let Strings::Views(views, buffers) = Strings::of(column)? else {
+        return None;
+    };
+    let mut words = Vec::with_capacity(views.len());
+    pack_view_blocks(views, buffers, width as usize, misfits, |block| {
+        words.extend_from_slice(block);
+    });
+    Some(words)
 }
 
 /// Adds the packed strings of a column to words and notes the misfits.
@@ -182,7 +198,12 @@ pub(crate) fn place_packed<W: KeyWord>(
         return;
     };
     if let (Strings::Views(views, buffers), None) = (&strings, nulls) {
-        return place_views(words, views, buffers, (shift, width as usize), misfits);
+        let mut words = words.iter_mut();
+        return pack_view_blocks::<W>(views, buffers, width as usize, misfits, |block| {
+            for (packed, into) in block.iter().zip(&mut words) {
+                into.join(*packed, shift);
+            }
+        });
     }
     let mut words = words.iter_mut();
     let Some(nulls) = nulls else {

@@ -23,7 +23,7 @@ use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use super::class::plain_type;
 use super::float::normal;
 use super::hash::KeyHasher;
-use super::packed::place_packed;
+use super::packed::{packed_views, place_packed};
 
 /// A word that holds a whole key: `u64` or `u128`.
 pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
@@ -340,6 +340,11 @@ impl WordPlan {
             && let Some(words) = W::borrow(column)
         {
             return Cow::Borrowed(words);
+        }
+        if let ([column], None, [bytes]) = (columns, self.null_shift, self.widths.as_slice())
+            && let Some(words) = packed_views(column, *bytes, misfits)
+        {
+            return Cow::Owned(words);
         }
         let mut words = vec![W::default(); rows];
         let mut shift = 0_u32;
