@@ -29,7 +29,7 @@ use super::fill::{fill, finish};
 use super::fixed::{gather_nulls, views_of};
 use super::picks::Picks;
 use crate::key::words::KeyWord;
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_far;
 use crate::{KernelError, RowId};
 
 /// The widest value that is interleaved: a view or a 128-bit decimal.
@@ -330,7 +330,7 @@ impl<'a, T: ArrowNativeType> Cells<'a, T> {
     /// Asks for the cache line of a row's value.
     #[inline(always)]
     pub(crate) fn prefetch(&self, row: RowId) {
-        prefetch(
+        prefetch_far(
             self.cells,
             (row as usize).min(self.zeros) * self.step + self.first,
         );

@@ -36,6 +36,9 @@ pub(super) struct ClusterTable<W> {
     pub(super) word: PhantomData<W>,
 }
 
+/// Keys between two steps of one.
+const STEP_ROWS: usize = 32;
+
 impl<W: KeyWord> ClusterTable<W> {
     /// Writes the first row of each word's key, or `NO_ROW`.
     ///
@@ -47,6 +50,10 @@ impl<W: KeyWord> ClusterTable<W> {
         }
         let keys = self.rows.keys::<W::Stored>();
         let filter = self.gate.filter(|| self.make_filter(&keys));
+        if filter.is_none() && self.starts.is_none() {
+            self.locate_numbered(&keys, words, heads);
+            return self.gate.note(heads);
+        }
         let mut asked: Option<(&[W], &mut [RowId])> = None;
         let blocks = words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS));
         for (block, (block_words, heads)) in blocks.enumerate() {
@@ -69,6 +76,62 @@ impl<W: KeyWord> ClusterTable<W> {
             compare(&keys, words, heads);
         }
         self.gate.note(heads);
+    }
+
+    /// Locates keys whose numbers are their rows, in three steps, each a few keys behind the one before:
+    /// hash a key and ask for its pilot, find its row and ask for that, compare. They are taken by turns,
+    /// key after key: only so many lines can be under way, and so the processor computes while it waits.
+    fn locate_numbered(&self, keys: &Cells<'_, W::Stored>, words: &[W], heads: &mut [RowId]) {
+        let blocks = words.len() / STEP_ROWS;
+        let mut hashes = [[0_u64; STEP_ROWS]; 2];
+        for at in 0..blocks + 2 {
+            let from = at * STEP_ROWS;
+            let [even, odd] = &mut hashes;
+            let (hashes, hashes_before) = if at % 2 == 0 { (even, odd) } else { (odd, even) };
+            if (2..blocks).contains(&at) {
+                let new = &words[from..from + STEP_ROWS];
+                let old = &words[from - 2 * STEP_ROWS..from - STEP_ROWS];
+                let (heads_old, heads_asked) = heads[from - 2 * STEP_ROWS..from].split_at_mut(STEP_ROWS);
+                for key in 0..STEP_ROWS {
+                    self.hash(new[key], &mut hashes[key]);
+                    self.ask_for(keys, hashes_before[key], &mut heads_asked[key]);
+                    compare_one(keys, old[key], &mut heads_old[key]);
+                }
+            } else {
+                // The first blocks and the last have not all of the steps.
+                if at < blocks {
+                    let new = &words[from..from + STEP_ROWS];
+                    new.iter()
+                        .zip(hashes)
+                        .for_each(|(word, hash)| self.hash(*word, hash));
+                }
+                if (1..=blocks).contains(&at) {
+                    let asked = heads[from - STEP_ROWS..from].iter_mut().zip(hashes_before);
+                    asked.for_each(|(head, hash)| self.ask_for(keys, *hash, head));
+                }
+                if at >= 2 {
+                    let old = from - 2 * STEP_ROWS..from - STEP_ROWS;
+                    compare(keys, &words[old.clone()], &mut heads[old]);
+                }
+            }
+        }
+        let rest = words.iter().zip(heads).skip(blocks * STEP_ROWS);
+        for (word, head) in rest {
+            *head = self.pilots.number(word.hash(&self.hasher));
+            compare_one(keys, *word, head);
+        }
+    }
+
+    #[inline(always)]
+    fn hash(&self, word: W, hash: &mut u64) {
+        *hash = word.hash(&self.hasher);
+        self.pilots.prefetch(*hash);
+    }
+
+    #[inline(always)]
+    fn ask_for(&self, keys: &Cells<'_, W::Stored>, hash: u64, head: &mut RowId) {
+        *head = self.pilots.number(hash);
+        keys.prefetch(*head);
     }
 
     /// Locates those of a block's keys that a filter lets pass.
@@ -160,7 +223,12 @@ impl<W: KeyWord> ClusterTable<W> {
 #[inline(always)]
 fn compare<W: KeyWord>(keys: &Cells<'_, W::Stored>, words: &[W], heads: &mut [RowId]) {
     for (word, head) in words.iter().zip(heads) {
-        let is_found = (*head != NO_ROW) & (keys.get_or_zero(*head) == word.stored());
-        *head |= u32::from(is_found).wrapping_sub(1);
+        compare_one(keys, *word, head);
     }
+}
+
+#[inline(always)]
+fn compare_one<W: KeyWord>(keys: &Cells<'_, W::Stored>, word: W, head: &mut RowId) {
+    let is_found = (*head != NO_ROW) & (keys.get_or_zero(*head) == word.stored());
+    *head |= u32::from(is_found).wrapping_sub(1);
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Keys are thrown into buckets by their hashes. Each bucket, the fullest first, gets the first pilot
-//! that sends its keys to slots that are all free: finding it takes a few tries, since there are a quarter
+//! that sends its keys to slots that are all free: finding it takes some dozen tries, since there are a few
 //! more slots than keys. The keys in the slots past the number of keys then fill the holes
 //! before it, so that numbers have no gaps. This is the construction of Pibiri and Trani, "PTHash:
 //! Revisiting FCH Minimal Perfect Hashing" (SIGIR 2021).
@@ -22,7 +22,7 @@ use crate::prefetch::prefetch;
 const KEYS_PER_BUCKET: usize = 4;
 
 /// Keys for each slot that is left over.
-const KEYS_PER_SPARE: usize = 4;
+const KEYS_PER_SPARE: usize = 16;
 
 /// Odd, with bits set evenly: the golden ratio's, and the square root of two's.
 const PILOT_MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -91,6 +91,16 @@ impl Pilots {
     pub(super) fn slot(&self, hash: u64) -> RowId {
         let pilot = self.pilots[home_of(hash, self.pilots.len())];
         self.slot_by(hash, pilot)
+    }
+
+    /// Returns the number of the key with a hash. Without a branch: one key of five is in a spare slot.
+    #[inline(always)]
+    pub(super) fn number(&self, hash: u64) -> RowId {
+        let slot = self.slot(hash);
+        let spare = slot.saturating_sub(self.keys);
+        let hole = self.holes[spare as usize];
+        let is_spare = u32::from(slot >= self.keys).wrapping_neg();
+        (slot & !is_spare) | (hole & is_spare)
     }
 
     /// Returns the number of the key in a spare slot.
