@@ -99,10 +99,9 @@ impl<K: Copy + Eq + Default> PerfectTable<K> {
     }
 
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
     fn slot(&self, hash: u64, turn: u32) -> usize {
         let turned = (low_half(hash) ^ turn).wrapping_mul(MULTIPLIER);
-        (u64::from(turned) * self.rows.len() as u64 >> 32) as usize
+        ((u64::from(turned) * self.rows.len() as u64) >> 32) as usize
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
@@ -125,25 +124,24 @@ mod tests {
     #[test]
     fn every_key_has_a_slot_of_its_own() {
         let hasher = KeyHasher::new(u64::MAX);
-        for count in [0, 1, 2, 3, 5, 8, 9, 100, 1000, 1025, PERFECT_KEYS_MAX as u64] {
-            let hashes: Vec<u64> = (0..count).map(|key| hasher.word(key)).collect();
-            let entries: Vec<(u64, u32)> = (0..count).zip(7..).collect();
+        for count in [0, 1, 2, 3, 5, 8, 9, 100, 1000, 1025, PERFECT_KEYS_MAX] {
+            let entries: Vec<(u64, u32)> = (0..).zip(7..).take(count).collect();
+            let hashes: Vec<u64> = entries.iter().map(|(key, _)| hasher.word(*key)).collect();
             let table = PerfectTable::build(&hashes, &entries).unwrap();
-            for key in 0..2 * count + 1 {
-                let expected = entries.get(key as usize).map_or(NO_ROW, |(_, row)| *row);
+            for (key, at) in (0..).zip(0..2 * count + 1) {
+                let expected = entries.get(at).map_or(NO_ROW, |(_, row)| *row);
                 assert_eq!(table.find(hasher.word(key), key), expected, "{key} of {count}");
             }
-            assert!(table.heap_bytes() as u64 <= 22 * count + 24);
+            assert!(table.heap_bytes() <= 22 * count + 24);
         }
     }
 
     #[test]
     fn equal_hashes_and_too_many_keys_have_no_table() {
         assert!(PerfectTable::build(&[1, 2, 1], &[(0_u64, 0), (1, 1), (2, 2)]).is_none());
-        let many = PERFECT_KEYS_MAX as u32 + 1;
         let hasher = KeyHasher::new(u64::MAX);
-        let hashes: Vec<u64> = (0..many).map(|key| hasher.word(u64::from(key))).collect();
-        let entries: Vec<(u32, u32)> = (0..many).map(|key| (key, key)).collect();
+        let entries: Vec<(u64, u32)> = (0..).zip(0..).take(PERFECT_KEYS_MAX + 1).collect();
+        let hashes: Vec<u64> = entries.iter().map(|(key, _)| hasher.word(*key)).collect();
         assert!(PerfectTable::build(&hashes, &entries).is_none());
     }
 }
