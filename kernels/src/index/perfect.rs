@@ -42,7 +42,7 @@ pub(crate) struct PerfectTable<K> {
 
 impl<K: Copy + Eq + Default> PerfectTable<K> {
     /// Builds from distinct keys, which come with their hashes and rows; none where there are too many,
-    /// or hashes are equal. About 30 ns a key.
+    /// or hashes are equal.
     pub(crate) fn build(hashes: &[u64], entries: &[(K, RowId)]) -> Option<Self> {
         if entries.len() > PERFECT_KEYS_MAX {
             return None;
