@@ -176,17 +176,8 @@ impl<W: KeyWord> ClusterTable<W> {
     /// Writes the row where each hash's key is, if it is anywhere, and asks for it.
     #[inline(always)]
     fn ask(&self, keys: &Cells<'_, W::Stored>, hashes: &[u64; BLOCK_ROWS], heads: &mut [RowId]) {
-        let mut aside = [0_u8; BLOCK_ROWS];
-        let mut waiting = 0;
-        for ((at, hash), head) in (0_u8..).zip(hashes).zip(heads.iter_mut()) {
-            *head = self.pilots.slot(*hash);
-            // One of five: a branch would be mispredicted.
-            aside[waiting] = at;
-            waiting += usize::from(*head >= self.pilots.keys());
-        }
-        for at in &aside[..waiting] {
-            let head = &mut heads[usize::from(*at)];
-            *head = self.pilots.hole(*head);
+        for (hash, head) in hashes.iter().zip(heads.iter_mut()) {
+            *head = self.pilots.number(*hash);
         }
         if let Some(starts) = &self.starts {
             for head in heads.iter() {
