@@ -17,7 +17,7 @@ use fletching_connectors::MessageReader;
 
 /// The program's own allocator, so that the figures are the program's too.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: fletching_allocator::Allocator = fletching_allocator::Allocator;
 
 const BATCH: usize = 8192;
 

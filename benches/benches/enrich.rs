@@ -17,7 +17,7 @@ use fletching_benches::{Keys, TRADES_QUERY, payload, probe_keys, trade_tables, t
 
 /// The program's own allocator, so that the figures are the program's too.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: fletching_allocator::Allocator = fletching_allocator::Allocator;
 
 const BATCHES: [u64; 4] = [1, 1_024, 8_192, 65_536];
 

@@ -20,7 +20,7 @@ use fletching_kernels::{LiveOptions, LiveTable, NO_ROW};
 
 /// The program's own allocator, so that the figures are the program's too.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: fletching_allocator::Allocator = fletching_allocator::Allocator;
 
 const BATCH: u64 = 8192;
 const TABLE: u64 = 1_000_000;

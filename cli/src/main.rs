@@ -9,7 +9,6 @@
 //! Everything that computes is in the library crates; here is only what a person at a terminal,
 //! or a script in a pipe, meets.
 
-mod allocator;
 mod arguments;
 mod bench;
 mod check;
@@ -32,13 +31,17 @@ mod terminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use fletching_allocator::{Allocator, keep_freed_memory};
 
 use arguments::{Arguments, Task};
 use failure::Failure;
 use terminal::Terminal;
 
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
 fn main() -> ExitCode {
-    allocator::tune();
+    keep_freed_memory();
     let arguments = Arguments::parse();
     let terminal = Terminal::find(arguments.session.color);
     match start(arguments, &terminal) {

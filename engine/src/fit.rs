@@ -1,5 +1,6 @@
 //! Gives a program's batch the columns that a stream declares.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -13,9 +14,9 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// Fails where a column is missing, or a value cannot be cast.
-pub(crate) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn fit<'a>(batch: &'a RecordBatch, schema: &SchemaRef) -> Result<Cow<'a, RecordBatch>> {
     if Arc::ptr_eq(batch.schema_ref(), schema) || batch.schema_ref() == schema {
-        return Ok(batch.clone());
+        return Ok(Cow::Borrowed(batch));
     }
     let options = CastOptions {
         safe: false,
@@ -46,7 +47,8 @@ pub(crate) fn fit(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch
     };
     let fitted = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), fitted, &options).map_err(|error| Error::Batch {
+    let fitted = RecordBatch::try_new_with_options(Arc::clone(schema), fitted, &options);
+    fitted.map(Cow::Owned).map_err(|error| Error::Batch {
         message: error.to_string(),
     })
 }

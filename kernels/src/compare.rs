@@ -15,6 +15,9 @@ use crate::prefetch::{CHUNK_BYTES, chunks_ahead};
 /// Positions put aside at a time: they stay in the first cache. A chunk's fit in.
 const BLOCK_ROWS: usize = 1024;
 
+/// Rows whose comparison takes less time than making a block.
+const FEW_ROWS: usize = 32;
+
 /// How a column is compared with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
@@ -139,10 +142,17 @@ where
 }
 
 fn collect<T: Copy>(values: &[T], nulls: Option<&NullBuffer>, holds: impl Fn(T) -> bool) -> Vec<u32> {
+    let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+    if values.len() <= FEW_ROWS {
+        let is_kept = |(position, value): &(u32, &T)| {
+            holds(**value) && nulls.is_none_or(|nulls| nulls.is_valid(*position as usize))
+        };
+        let kept = (0..).zip(values).filter(is_kept);
+        return kept.map(|(position, _)| position).collect();
+    }
     // Half of the rows is a guess; what is missing is added as it is needed.
     let mut positions = Vec::with_capacity(values.len() / 2 + BLOCK_ROWS);
     let mut block = [0_u32; BLOCK_ROWS];
-    let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
     let (mut first, mut kept) = (0_u32, 0);
     for values in chunks_ahead(values) {
         match nulls {
@@ -175,7 +185,7 @@ mod tests {
 
     use arrow_array::{ArrayRef, Decimal128Array, Int32Array, TimestampSecondArray};
 
-    use super::{BLOCK_ROWS, Comparison, positions_where};
+    use super::{BLOCK_ROWS, Comparison, FEW_ROWS, positions_where};
 
     const ALL: [Comparison; 6] = [
         Comparison::Equal,
@@ -238,7 +248,14 @@ mod tests {
         check(&column, &whole, |right| {
             Arc::new(TimestampSecondArray::from(vec![right]))
         });
-        check(&column.slice(1000, 1100), &whole[1000..2100], |right| {
+        for rows in [1000..2100, 1000..1000 + FEW_ROWS, 7..8] {
+            let some = column.slice(rows.start, rows.len());
+            check(&some, &whole[rows], |right| {
+                Arc::new(TimestampSecondArray::from(vec![right]))
+            });
+        }
+        let few: ArrayRef = Arc::new(TimestampSecondArray::from(values[..FEW_ROWS].to_vec()));
+        check(&few, &values[..FEW_ROWS], |right| {
             Arc::new(TimestampSecondArray::from(vec![right]))
         });
     }

@@ -11,7 +11,6 @@
 //!
 //! No value is copied on the way in or out: both sides hold the same buffers.
 
-mod allocator;
 mod capsule;
 mod error;
 mod input;
@@ -25,12 +24,16 @@ mod session;
 mod stream;
 mod waiting;
 
+use fletching_allocator::{Allocator, keep_freed_memory};
 use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 /// What `import fletching` finds. Nothing in it leans on the GIL for its safety.
 #[pymodule(gil_used = false)]
 fn _fletching(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    allocator::tune();
+    keep_freed_memory();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<session::PySession>()?;
     module.add_class::<prepared::PyPrepared>()?;

@@ -74,7 +74,7 @@ impl MemoryStream {
 
     /// Appends a batch that has the stream's columns by name.
     pub(crate) fn push(&self, batch: &RecordBatch) -> Result<()> {
-        let batch = fit(batch, &self.schema)?;
+        let batch = fit(batch, &self.schema)?.into_owned();
         self.log.lock().batches.push_back(batch);
         self.pushed.notify_all();
         Ok(())

@@ -185,6 +185,8 @@ pub(crate) struct InputExec {
 
 impl InputExec {
     pub(crate) fn try_new(schema: &SchemaRef, projection: Option<Vec<usize>>) -> Result<Self, Error> {
+        let keeps_all = |columns: &Vec<usize>| columns.iter().copied().eq(0..schema.fields().len());
+        let projection = projection.filter(|columns| !keeps_all(columns));
         let schema = match &projection {
             Some(columns) => Arc::new(schema.project(columns)?),
             None => Arc::clone(schema),

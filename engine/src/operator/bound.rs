@@ -83,14 +83,12 @@ impl BoundExpr {
         rows: usize,
         mut column: impl FnMut(OutputColumn) -> Result<ArrayRef>,
     ) -> Result<ArrayRef> {
+        if let (true, &[only]) = (self.is_column, self.inputs.as_slice()) {
+            return column(only);
+        }
         let mut columns = Vec::with_capacity(self.inputs.len());
         for &input in &self.inputs {
             columns.push(column(input)?);
-        }
-        if self.is_column
-            && let Some(only) = columns.pop()
-        {
-            return Ok(only);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;

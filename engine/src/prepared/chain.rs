@@ -1,5 +1,6 @@
 //! Chains: filters, projections and lookup joins run one after the other on the caller's thread.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -11,6 +12,7 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use parking_lot::RwLock;
 
 use super::call::{Call, Parkings};
+use super::columns::Columns;
 use super::condition::Condition;
 use crate::error::{Error, Result};
 use crate::exec::{InputExec, LookupJoinExec};
@@ -28,7 +30,7 @@ impl Chain {
 
     /// Runs every step over one batch, with the tables' current versions. What comes out has rows, or
     /// is nothing; no row waits, and none becomes a dead letter.
-    pub(crate) fn run_alone(&self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+    pub(crate) fn run_alone(&self, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
         let pins = self.pin()?;
         let done = self.run_pinned(batch, &pins, None);
         self.release(pins);
@@ -59,19 +61,18 @@ impl Chain {
     /// without a match.
     pub(super) fn run_pinned(
         &self,
-        batch: RecordBatch,
+        batch: &RecordBatch,
         pins: &ChainPins,
         letters: Option<&dyn Letters>,
     ) -> Result<Vec<RecordBatch>> {
-        let mut batches = vec![batch];
+        let mut batches = not_empty(batch);
         for (step, pinned) in self.0.iter().zip(&pins.0) {
-            batches = match (step, pinned) {
+            batches = Cow::Owned(match (step, pinned) {
                 (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, (letters, false))?,
                 _ => step.run_each(&batches)?,
-            };
-            batches.retain(|batch| batch.num_rows() > 0);
+            });
         }
-        Ok(batches)
+        Ok(batches.into_owned())
     }
 
     /// Makes room for the rows that the steps let wait; nothing where none does.
@@ -86,14 +87,19 @@ impl Chain {
 
     /// Runs every step over one batch. What comes out has rows, or is nothing; rows that have waited
     /// come before those of the batch.
-    pub(super) fn run(&self, batch: RecordBatch, call: &mut Call<'_>) -> Result<Vec<RecordBatch>> {
-        let mut batches = vec![batch];
+    pub(super) fn run(&self, batch: &RecordBatch, call: &mut Call<'_>) -> Result<Vec<RecordBatch>> {
+        let mut batches = not_empty(batch);
         for (at, step) in self.0.iter().enumerate() {
-            batches = step.run(batches, at, call)?;
-            batches.retain(|batch| batch.num_rows() > 0);
+            batches = Cow::Owned(step.run(&batches, at, call)?);
         }
-        Ok(batches)
+        Ok(batches.into_owned())
     }
+}
+
+/// Returns a batch as what a step takes; no step gives batches without rows either.
+fn not_empty(batch: &RecordBatch) -> Cow<'_, [RecordBatch]> {
+    let batches = std::slice::from_ref(batch);
+    Cow::Borrowed(if batch.num_rows() > 0 { batches } else { &[] })
 }
 
 /// The versions of tables that a run of many batches reads, a step each.
@@ -101,9 +107,9 @@ pub(crate) struct ChainPins(Vec<Option<Arc<PinnedTables>>>);
 
 enum Step {
     /// Keeps some columns.
-    Project(Vec<usize>),
+    Project(Columns),
     /// Keeps the rows for which a condition holds, then some columns.
-    Filter(Condition, Option<Vec<usize>>),
+    Filter(Condition, Option<Columns>),
     /// Computes columns.
     Compute(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
     /// Joins tables.
@@ -113,7 +119,8 @@ enum Step {
 /// Collects the steps of a plan, first step first; returns false where it is no chain.
 fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
     if let Some(input) = plan.downcast_ref::<InputExec>() {
-        steps.extend(input.projection().map(|columns| Step::Project(columns.to_vec())));
+        let columns = |places: &[usize]| Step::Project(Columns::new(places.to_vec(), input.schema()));
+        steps.extend(input.projection().map(columns));
         return Ok(true);
     }
     if let Some(join) = plan.downcast_ref::<LookupJoinExec>() {
@@ -130,8 +137,9 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
         if filter.fetch().is_some() || !chain(filter.input(), steps)? {
             return Ok(false);
         }
-        let projection = filter.projection().as_ref().map(|columns| columns.to_vec());
-        steps.push(Step::Filter(Condition::new(filter.predicate()), projection));
+        let columns = |places: &[usize]| Columns::new(places.to_vec(), filter.schema());
+        let columns = filter.projection().as_deref().map(columns);
+        steps.push(Step::Filter(Condition::new(filter.predicate()), columns));
         return Ok(true);
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
@@ -156,42 +164,46 @@ fn chain(plan: &Arc<dyn ExecutionPlan>, steps: &mut Vec<Step>) -> Result<bool> {
 }
 
 impl Step {
-    fn run(&self, mut batches: Vec<RecordBatch>, at: usize, call: &mut Call<'_>) -> Result<Vec<RecordBatch>> {
+    fn run(&self, batches: &[RecordBatch], at: usize, call: &mut Call<'_>) -> Result<Vec<RecordBatch>> {
         match self {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
-                if let (Some(Some(parking)), Some(now)) = (call.parkings.get_mut(at), call.now) {
-                    let mut ready = if call.is_last {
-                        parking.release_all(join, &pinned, now)?
-                    } else {
-                        parking.release(join, &pinned, now)?
-                    };
-                    for batch in &batches {
-                        ready.extend(parking.park(join, &pinned, batch, now)?);
-                    }
-                    batches = ready;
-                }
                 let letters = call.letters.map(|letters| letters.as_ref() as &dyn Letters);
-                let joined = look_up(join, &pinned, &batches, (letters, call.is_kept))?;
-                drop(pinned);
-                release(kept);
+                let to = (letters, call.is_kept);
+                let joined = match (call.parkings.get_mut(at), call.now) {
+                    (Some(Some(parking)), Some(now)) => {
+                        let mut ready = if call.is_last {
+                            parking.release_all(join, &pinned, now)?
+                        } else {
+                            parking.release(join, &pinned, now)?
+                        };
+                        for batch in batches {
+                            ready.extend(parking.park(join, &pinned, batch, now)?);
+                        }
+                        look_up(join, &pinned, &ready, to)?
+                    }
+                    _ => look_up(join, &pinned, batches, to)?,
+                };
+                if pinned.holds_live() {
+                    drop(pinned);
+                    release(kept);
+                }
                 Ok(joined)
             }
-            _ => self.run_each(&batches),
+            _ => self.run_each(batches),
         }
     }
 
     fn run_each(&self, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-        batches.iter().map(|batch| self.run_one(batch)).collect()
+        let run = |batch| self.run_one(batch).transpose();
+        batches.iter().filter_map(run).collect()
     }
 
-    fn run_one(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+    /// Runs a step that takes row by row; nothing where no row is left.
+    fn run_one(&self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
         match self {
-            Self::Project(columns) => Ok(batch.project(columns)?),
-            Self::Filter(condition, projection) => match projection {
-                Some(columns) => condition.keep(batch, &batch.project(columns)?),
-                None => condition.keep(batch, batch),
-            },
+            Self::Project(columns) => columns.of(batch).map(Some),
+            Self::Filter(condition, columns) => condition.keep(batch, columns.as_ref()),
             Self::Compute(expressions, schema) => {
                 let rows = batch.num_rows();
                 let columns = expressions
@@ -199,11 +211,8 @@ impl Step {
                     .map(|expression| Ok(expression.evaluate(batch)?.into_array(rows)?))
                     .collect::<Result<Vec<_>>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
-                Ok(RecordBatch::try_new_with_options(
-                    Arc::clone(schema),
-                    columns,
-                    &options,
-                )?)
+                let schema = Arc::clone(schema);
+                Ok(Some(RecordBatch::try_new_with_options(schema, columns, &options)?))
             }
             Self::Lookup(..) => Err(Error::internal("a lookup is run by itself")),
         }

@@ -7,8 +7,9 @@ use arrow::compute::filter_record_batch;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_plan::PhysicalExpr;
-use fletching_kernels::{Comparison, gather_batch, positions_where};
+use fletching_kernels::{Comparison, RowId, gather_batch, positions_where};
 
+use super::columns::Columns;
 use crate::error::{Error, Result};
 
 /// A condition on the rows of a batch.
@@ -26,17 +27,14 @@ impl Condition {
         }
     }
 
-    /// Keeps the rows of `kept`, some columns of a batch, for which the condition holds in the
-    /// batch. One that is NULL does not.
-    pub(super) fn keep(&self, batch: &RecordBatch, kept: &RecordBatch) -> Result<RecordBatch> {
+    /// Keeps the rows of a batch for which the condition holds, and of them some columns; nothing
+    /// where there is no such row. A condition that is NULL does not hold.
+    pub(super) fn keep(&self, batch: &RecordBatch, columns: Option<&Columns>) -> Result<Option<RecordBatch>> {
         if let Some((column, comparison, value)) = &self.against_constant
             && let Some(column) = batch.columns().get(*column)
             && let Some(positions) = positions_where(column, *comparison, value)
         {
-            if positions.len() == batch.num_rows() {
-                return Ok(kept.clone());
-            }
-            return Ok(gather_batch(kept, kept.schema_ref(), &positions)?);
+            return keep_positions(batch, columns, &positions);
         }
         let holds = self.predicate.evaluate(batch)?.into_array(batch.num_rows())?;
         let Some(holds) = holds.as_boolean_opt() else {
@@ -46,7 +44,7 @@ impl Condition {
                 holds.data_type()
             )));
         };
-        keep_rows(kept, holds)
+        keep_rows(batch, columns, holds)
     }
 }
 
@@ -71,14 +69,17 @@ fn against_constant(predicate: &Arc<dyn PhysicalExpr>) -> Option<(usize, Compari
     }
 }
 
-fn keep_rows(batch: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
+fn keep_rows(
+    batch: &RecordBatch,
+    columns: Option<&Columns>,
+    keep: &BooleanArray,
+) -> Result<Option<RecordBatch>> {
     let kept = keep.true_count();
-    if kept == keep.len() {
-        return Ok(batch.clone());
-    }
-    if kept > keep.len() / 10 * 8 {
+    if kept < keep.len() && kept > keep.len() / 10 * 8 {
         // Long runs of rows are copied at once.
-        return Ok(filter_record_batch(batch, keep)?);
+        return filter_record_batch(&all_rows(batch, columns)?, keep)
+            .map(Some)
+            .map_err(Error::from);
     }
     let holds = match keep.nulls() {
         Some(nulls) => &(keep.values() & nulls.inner()),
@@ -86,7 +87,29 @@ fn keep_rows(batch: &RecordBatch, keep: &BooleanArray) -> Result<RecordBatch> {
     };
     let mut rows = Vec::with_capacity(kept);
     rows.extend(holds.set_indices_u32());
-    Ok(gather_batch(batch, batch.schema_ref(), &rows)?)
+    keep_positions(batch, columns, &rows)
+}
+
+/// Keeps rows in their order, each at most once.
+fn keep_positions(
+    batch: &RecordBatch,
+    columns: Option<&Columns>,
+    rows: &[RowId],
+) -> Result<Option<RecordBatch>> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    if rows.len() == batch.num_rows() {
+        return all_rows(batch, columns).map(Some);
+    }
+    Ok(Some(match columns {
+        Some(columns) => columns.gather(batch, rows)?,
+        None => gather_batch(batch, batch.schema_ref(), rows)?,
+    }))
+}
+
+fn all_rows(batch: &RecordBatch, columns: Option<&Columns>) -> Result<RecordBatch> {
+    columns.map_or_else(|| Ok(batch.clone()), |columns| columns.of(batch))
 }
 
 #[cfg(test)]
@@ -113,7 +136,7 @@ mod tests {
             if !fast {
                 condition.against_constant = None;
             }
-            condition.keep(&batch, &batch).unwrap()
+            condition.keep(&batch, None).unwrap()
         };
         for op in [
             Operator::Eq,

@@ -129,7 +129,8 @@ impl Prepared {
         let run = |piece: &RecordBatch| {
             let letters = self.outbox.as_ref().map(|_| CallLetters::default());
             let taker = letters.as_ref().map(|letters| letters as &dyn Letters);
-            let rows = self.all(chain.run_pinned(fit(piece, &self.input)?, pins, taker)?)?;
+            let piece = fit(piece, &self.input)?;
+            let rows = self.all(chain.run_pinned(&piece, pins, taker)?)?;
             let letters = letters.map_or_else(Vec::new, |letters| letters.drain());
             Ok(EpochRows { rows, letters })
         };

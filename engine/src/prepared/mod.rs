@@ -9,6 +9,7 @@
 
 mod call;
 mod chain;
+mod columns;
 mod condition;
 mod epoch;
 mod outbox;
@@ -152,6 +153,7 @@ impl Prepared {
     ) -> Result<Self> {
         session.load_tables(plan, &catalog)?;
         let physical = session.single_threaded_plan(plan, &catalog, true)?;
+        let physical_schema = physical.schema();
         let lookups = lookups_of(&physical);
         let sinks = letter_sinks(&physical, &catalog)?;
         let outbox = (!sinks.is_empty()).then(|| Outbox::new(sinks));
@@ -165,7 +167,9 @@ impl Prepared {
                 (Kind::Plan(physical, tables_of(plan)?), None)
             }
         };
-        let output = output_schema(plan);
+        let (planned, output) = (physical_schema, output_schema(plan));
+        // What a batch has already need not be compared with every call.
+        let output = if planned == output { planned } else { output };
         Ok(Self {
             session: session.clone(),
             state: catalog.state,
@@ -213,8 +217,11 @@ impl Prepared {
     pub fn enrich(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let batch = fit(batch, &self.input)?;
         self.in_one_call(false, |call| match &self.kind {
-            Kind::Chain(chain) => self.one(&chain.run(batch, call)?),
-            Kind::Plan(..) => self.one(&self.run_plan(vec![batch], Arc::default(), call.letters)?),
+            Kind::Chain(chain) => self.one(chain.run(&batch, call)?),
+            Kind::Plan(..) => {
+                let batches = vec![batch.into_owned()];
+                self.one(self.run_plan(batches, Arc::default(), call.letters)?)
+            }
         })
     }
 
@@ -267,7 +274,7 @@ impl Prepared {
         self.in_one_call(false, |call| match &self.kind {
             Kind::Chain(chain) => self.run_pieces(chain, batches, &cancelled, call),
             Kind::Plan(..) => {
-                let fitted = batches.iter().map(|batch| fit(batch, &self.input));
+                let fitted = batches.iter().map(|batch| Ok(fit(batch, &self.input)?.into_owned()));
                 self.all(self.run_plan(fitted.collect::<Result<_>>()?, cancelled, call.letters)?)
             }
         })
@@ -287,7 +294,8 @@ impl Prepared {
             if cancelled.load(Relaxed) {
                 return Err(Error::Cancelled);
             }
-            self.all(chain.run(fit(piece, &self.input)?, call)?)
+            let piece = fit(piece, &self.input)?;
+            self.all(chain.run(&piece, call)?)
         };
         if pieces.len() < 2 || self.session.thread_count() == 1 || self.waiting.is_some() {
             let enriched = pieces.iter().map(|piece| run(piece, call));
@@ -312,17 +320,21 @@ impl Prepared {
     /// Names the columns of batches as the query does, and leaves out empty ones.
     fn all(&self, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
         batches
-            .iter()
+            .into_iter()
             .filter(|batch| batch.num_rows() > 0)
             .map(|batch| named(batch, &self.output))
             .collect()
     }
 
-    fn one(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
-        match batches {
-            [] => Ok(self.empty.clone()),
-            [batch] => named(batch, &self.output),
-            [first, ..] => named(&concat_batches(first.schema_ref(), batches)?, &self.output),
+    /// Makes one batch of all rows, and names its columns.
+    fn one(&self, mut batches: Vec<RecordBatch>) -> Result<RecordBatch> {
+        match (batches.pop(), batches.first()) {
+            (None, _) => Ok(self.empty.clone()),
+            (Some(only), None) => named(only, &self.output),
+            (Some(last), Some(first)) => {
+                let all = batches.iter().chain([&last]);
+                named(concat_batches(first.schema_ref(), all)?, &self.output)
+            }
         }
     }
 

@@ -110,7 +110,7 @@ impl Prepared {
         match &self.kind {
             Kind::Chain(chain) if self.waiting.is_some() => self.in_one_call(is_last, |call| {
                 let nothing = RecordBatch::new_empty(Arc::clone(&self.input));
-                self.one(&chain.run(nothing, call)?)
+                self.one(chain.run(&nothing, call)?)
             }),
             _ => Ok(self.empty.clone()),
         }

@@ -284,7 +284,7 @@ async fn pump(
     while let Some(batch) = rows.next().await {
         let batch = batch
             .map_err(Error::from)
-            .and_then(|batch| named(&batch, &schema));
+            .and_then(|batch| named(batch, &schema));
         let failed = batch.is_err();
         if sender.send(batch).await.is_err() || failed {
             return;
@@ -343,14 +343,12 @@ pub(crate) fn output_schema(plan: &LogicalPlan) -> SchemaRef {
 }
 
 /// Gives a batch the planned names. A column that the plan says is never NULL may say so no more.
-pub(crate) fn named(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn named(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
-        return Ok(batch.clone());
+        return Ok(batch);
     }
-    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(
-        Arc::clone(schema),
-        batch.columns().to_vec(),
-        &options,
-    )?)
+    let (_, columns, rows) = batch.into_parts();
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows));
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
 }

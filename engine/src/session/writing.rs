@@ -54,7 +54,7 @@ async fn write_in_turns(
     pool: &ThreadPool,
 ) -> Result<Box<dyn SinkWriter>> {
     while let Some(batch) = rows.next().await {
-        let batch = named(&batch?, schema)?;
+        let batch = named(batch?, schema)?;
         pool.install(|| writer.write(&batch))?;
     }
     Ok(writer)
@@ -88,7 +88,7 @@ async fn send_rows(
     writer: mpsc::Sender<RecordBatch>,
 ) -> Result<()> {
     while let Some(batch) = rows.next().await {
-        if writer.send(named(&batch?, schema)?).await.is_err() {
+        if writer.send(named(batch?, schema)?).await.is_err() {
             break;
         }
     }

@@ -101,8 +101,8 @@ impl ByKey {
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(source.schema()), columns, &options)?;
-        let computed = self.chain.run_alone(batch)?;
-        let computed = computed.iter().map(|batch| named(batch, &self.output));
+        let computed = self.chain.run_alone(&batch)?;
+        let computed = computed.into_iter().map(|batch| named(batch, &self.output));
         let computed = computed.collect::<Result<Vec<_>>>()?;
         let rows = concat_batches(&self.output, &computed)?;
         let keys: Vec<ArrayRef> = self.order.iter().map(|at| Arc::clone(&keys[*at])).collect();

@@ -83,7 +83,7 @@ impl Stage {
     pub(super) fn apply(&mut self, table: &Table, batch: RecordBatch) -> Result<()> {
         match self {
             Self::Rows(chain, output) => {
-                let rows = joined(&chain.run_alone(batch)?, output)?;
+                let rows = joined(chain.run_alone(&batch)?, output)?;
                 if rows.num_rows() == 0 {
                     return Ok(());
                 }
@@ -143,7 +143,7 @@ impl Grouping {
     }
 
     fn apply(&mut self, table: &Table, batch: RecordBatch) -> Result<()> {
-        let batches = self.before.run_alone(batch)?;
+        let batches = self.before.run_alone(&batch)?;
         let Some(first) = batches.first() else {
             return Ok(());
         };
@@ -157,7 +157,7 @@ impl Grouping {
         }
         let changed = self.groups.add(&batch)?;
         let keys: Vec<ArrayRef> = changed.columns()[..self.groups.key_width()].to_vec();
-        let rows = joined(&self.after.run_alone(changed)?, &self.output)?;
+        let rows = joined(self.after.run_alone(&changed)?, &self.output)?;
         let keys: Vec<ArrayRef> = self.order.iter().map(|at| Arc::clone(&keys[*at])).collect();
         // Groups that HAVING keeps no longer.
         let gone = without(&keys, &rows, table.primary_key())?;
@@ -180,13 +180,12 @@ fn aggregate_of(plan: &Arc<dyn ExecutionPlan>) -> Option<AggregateExec> {
     }
 }
 
-fn joined(batches: &[RecordBatch], output: &SchemaRef) -> Result<RecordBatch> {
-    match batches {
-        [one] => named(one, output),
-        batches => {
-            let batches = batches.iter().map(|batch| named(batch, output));
-            Ok(concat_batches(output, &batches.collect::<Result<Vec<_>>>()?)?)
-        }
+fn joined(batches: Vec<RecordBatch>, output: &SchemaRef) -> Result<RecordBatch> {
+    let batches = batches.into_iter().map(|batch| named(batch, output));
+    let mut batches = batches.collect::<Result<Vec<_>>>()?;
+    match batches.pop() {
+        Some(only) if batches.is_empty() => Ok(only),
+        last => Ok(concat_batches(output, batches.iter().chain(&last))?),
     }
 }
 

@@ -105,7 +105,7 @@ impl Follow {
             Ok(collect(physical, state.task_ctx()).await?)
         })?;
         let output = output_schema(&self.query);
-        batches.iter().map(|batch| named(batch, &output)).collect()
+        batches.into_iter().map(|batch| named(batch, &output)).collect()
     }
 
     fn bring(&self, table: &Table, pins: &Pins) -> Result<Option<Arc<TableSnapshot>>> {
