@@ -4,10 +4,14 @@
 mod support;
 
 use std::fs;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::DataType;
 use fletching::connector::{Connector, RelationKind, Sink};
 use fletching_connectors::{FileConnector, StdoutConnector};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use support::{schema, spec, write};
 
 fn names(folder: &std::path::Path) -> Vec<String> {
@@ -101,6 +105,44 @@ fn options_that_have_no_meaning_are_refused() {
     );
     assert!(refuse(&[("path", "x.parquet.gz")]).contains("is packed inside"));
     assert!(refuse(&[("path", "x.parquet"), ("row_group_rows", "0")]).contains("above 0"));
+}
+
+#[test]
+fn a_dictionary_that_was_too_large_is_not_tried_again() {
+    const GROUP_ROWS: i64 = 200_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let columns = schema(&[
+        ("id", DataType::Int64),
+        ("kind", DataType::Int64),
+        ("name", DataType::Utf8),
+    ]);
+    let ids: Int64Array = (0..3 * GROUP_ROWS).collect();
+    let kinds: Int64Array = ids.values().iter().map(|id| id % 10).collect();
+    let names: StringArray = ids.values().iter().map(|id| Some(format!("n{id}"))).collect();
+    let arrays: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(kinds), Arc::new(names)];
+    let rows = RecordBatch::try_new(Arc::clone(&columns), arrays).unwrap();
+    let options = [("row_group_rows", GROUP_ROWS.to_string())];
+    let options = options.each_ref().map(|(name, value)| (*name, value.as_str()));
+    write(&path, std::slice::from_ref(&rows), &columns, &options).unwrap();
+
+    let file = fs::File::open(&path).unwrap();
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let groups = reader.metadata().row_groups().iter();
+    let dictionaries: Vec<Vec<bool>> = groups
+        .map(|group| group.columns().iter())
+        .map(|leaves| leaves.map(|leaf| leaf.dictionary_page_offset().is_some()).collect())
+        .collect();
+    assert_eq!(
+        dictionaries,
+        [
+            vec![true, true, true],
+            vec![false, true, false],
+            vec![false, true, false]
+        ]
+    );
+    let read: Vec<RecordBatch> = reader.build().unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(concat_batches(&columns, &read).unwrap(), rows);
 }
 
 #[test]

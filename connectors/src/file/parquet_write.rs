@@ -6,8 +6,11 @@
 //!                                          column 2 ─┘
 //!   (row group full) ──▶ columns closed, their pages appended to the file in order
 //! ```
+//!
+//! Values are written by a dictionary until it is too large. A column whose dictionary was is written
+//! plainly from the next row group on: looking every value up first to no avail takes time.
 
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -17,10 +20,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
 };
-use parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use parquet::basic::{Compression, Encoding, GzipLevel, PageType, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
 use rayon::prelude::{
     IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator,
 };
@@ -57,6 +62,9 @@ type ColumnWriters = Vec<ArrowColumnWriter>;
 pub(crate) struct ParquetEncoder {
     file: SerializedFileWriter<BufWriter<AtomicFile>>,
     factory: ArrowRowGroupWriterFactory,
+    /// Leaves that had too many values for a dictionary.
+    plain: Vec<ColumnPath>,
+    packing: usize,
     schema: SchemaRef,
     row_group_rows: usize,
     groups: usize,
@@ -75,14 +83,14 @@ impl ParquetEncoder {
         packing: usize,
         row_group_rows: usize,
     ) -> Result<Self, ArrowError> {
-        let properties = WriterProperties::builder()
-            .set_compression(ParquetPacking::compression(packing))
-            .build();
-        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(schema), Some(properties))?;
+        let properties = Some(properties(packing).build());
+        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(schema), properties)?;
         let (file, factory) = writer.into_serialized_writer()?;
         Ok(Self {
             file,
             factory,
+            plain: Vec::new(),
+            packing,
             schema: Arc::clone(schema),
             row_group_rows,
             groups: 0,
@@ -143,14 +151,52 @@ impl ParquetEncoder {
         };
         let columns = std::mem::take(&mut self.columns);
         let chunks: Vec<_> = columns.into_par_iter().map(close).collect::<Result<_, _>>()?;
+        let plain_before = self.plain.len();
         let mut group = self.file.next_row_group()?;
         for chunk in chunks.into_iter().flatten() {
+            let written = &chunk.close().metadata;
+            if has_outgrown_its_dictionary(written) {
+                self.plain.push(written.column_path().clone());
+            }
             chunk.append_to_row_group(&mut group)?;
         }
         group.close()?;
         self.rows_in_group = 0;
+        if self.plain.len() > plain_before {
+            self.factory = self.plainer_factory()?;
+        }
         Ok(())
     }
+
+    /// Makes what makes the writers of columns, some of which are written plainly.
+    fn plainer_factory(&self) -> Result<ArrowRowGroupWriterFactory, ArrowError> {
+        let plain = |properties: WriterPropertiesBuilder, leaf: &ColumnPath| {
+            properties.set_column_dictionary_enabled(leaf.clone(), false)
+        };
+        let properties = self.plain.iter().fold(properties(self.packing), plain);
+        // Properties come from a file, of which there is no other need.
+        let schema = self.file.schema_descr().root_schema_ptr();
+        let nowhere = SerializedFileWriter::new(io::sink(), schema, Arc::new(properties.build()))?;
+        let schema = Arc::clone(&self.schema);
+        Ok(ArrowRowGroupWriterFactory::new(&nowhere, schema))
+    }
+}
+
+fn properties(packing: usize) -> WriterPropertiesBuilder {
+    WriterProperties::builder().set_compression(ParquetPacking::compression(packing))
+}
+
+/// Says whether a column was written by a dictionary, and then some of it without.
+fn has_outgrown_its_dictionary(column: &ColumnChunkMetaData) -> bool {
+    let is_plain = |page: &PageEncodingStats| {
+        matches!(page.page_type, PageType::DATA_PAGE | PageType::DATA_PAGE_V2)
+            && !matches!(
+                page.encoding,
+                Encoding::RLE_DICTIONARY | Encoding::PLAIN_DICTIONARY
+            )
+    };
+    let pages = column.page_encoding_stats();
+    column.dictionary_page_offset().is_some() && pages.is_some_and(|pages| pages.iter().any(is_plain))
 }
 
 impl Encoder for ParquetEncoder {
