@@ -12,6 +12,7 @@ use arrow::datatypes::DataType;
 use fletching::connector::{Connector, RelationKind, Sink};
 use fletching_connectors::{FileConnector, StdoutConnector};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ColumnChunkMetaData;
 use support::{schema, spec, write};
 
 fn names(folder: &std::path::Path) -> Vec<String> {
@@ -128,10 +129,10 @@ fn a_dictionary_that_was_too_large_is_not_tried_again() {
 
     let file = fs::File::open(&path).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let has_dictionary = |leaf: &ColumnChunkMetaData| leaf.dictionary_page_offset().is_some();
     let groups = reader.metadata().row_groups().iter();
     let dictionaries: Vec<Vec<bool>> = groups
-        .map(|group| group.columns().iter())
-        .map(|leaves| leaves.map(|leaf| leaf.dictionary_page_offset().is_some()).collect())
+        .map(|group| group.columns().iter().map(has_dictionary).collect())
         .collect();
     assert_eq!(
         dictionaries,

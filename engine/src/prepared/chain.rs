@@ -212,7 +212,8 @@ impl Step {
                     .collect::<Result<Vec<_>>>()?;
                 let options = RecordBatchOptions::new().with_row_count(Some(rows));
                 let schema = Arc::clone(schema);
-                Ok(Some(RecordBatch::try_new_with_options(schema, columns, &options)?))
+                let computed = RecordBatch::try_new_with_options(schema, columns, &options)?;
+                Ok(Some(computed))
             }
             Self::Lookup(..) => Err(Error::internal("a lookup is run by itself")),
         }

@@ -274,7 +274,9 @@ impl Prepared {
         self.in_one_call(false, |call| match &self.kind {
             Kind::Chain(chain) => self.run_pieces(chain, batches, &cancelled, call),
             Kind::Plan(..) => {
-                let fitted = batches.iter().map(|batch| Ok(fit(batch, &self.input)?.into_owned()));
+                let fitted = batches
+                    .iter()
+                    .map(|batch| Ok(fit(batch, &self.input)?.into_owned()));
                 self.all(self.run_plan(fitted.collect::<Result<_>>()?, cancelled, call.letters)?)
             }
         })

@@ -282,9 +282,7 @@ async fn pump(
         }
     };
     while let Some(batch) = rows.next().await {
-        let batch = batch
-            .map_err(Error::from)
-            .and_then(|batch| named(batch, &schema));
+        let batch = batch.map_err(Error::from).and_then(|batch| named(batch, &schema));
         let failed = batch.is_err();
         if sender.send(batch).await.is_err() || failed {
             return;

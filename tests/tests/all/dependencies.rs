@@ -15,6 +15,9 @@ const ORDER: &[&str] = &[
     "fletching-connectors",
     "fletching-cli",
 ];
+/// What a program chooses for the whole process, and so no library may.
+const FOR_PROGRAMS: &str = "fletching-allocator";
+const PROGRAMS: &[&str] = &["fletching-cli", "fletching-python", "fletching-benches"];
 const ON_TOP: &[&str] = &["fletching-python", "fletching-benches", "fletching-tests"];
 
 /// Words, not machinery: what the planner may take from the kernels.
@@ -37,6 +40,10 @@ pub(crate) fn workspace() -> PathBuf {
 
 /// Returns why a crate may not depend on another, or nothing.
 fn fault(from: &str, to: &str) -> Option<String> {
+    if to == FOR_PROGRAMS {
+        let is_library = !PROGRAMS.contains(&from);
+        return is_library.then(|| format!("{from} depends on {to}, which is for programs"));
+    }
     let rank = |name: &str| ORDER.iter().position(|other| *other == name);
     match (rank(from), rank(to)) {
         (_, None) => Some(format!("{from} depends on {to}, on which nothing may depend")),
@@ -83,6 +90,9 @@ fn a_wrong_direction_is_found() {
     assert!(fault("fletching-helper", "fletching").is_some());
     assert!(fault("fletching-cli", "fletching-kernels").is_none());
     assert!(fault("fletching-tests", "fletching-cli").is_none());
+    assert!(fault("fletching", "fletching-allocator").is_some());
+    assert!(fault("fletching-cli", "fletching-allocator").is_none());
+    assert!(fault("fletching-allocator", "fletching-kernels").is_some());
 }
 
 /// Returns what a text takes from the kernels' crate.
