@@ -1,7 +1,7 @@
 //! Pipelines over streams that do not end: how they run, stop, go on and are fenced.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, ErrorKind, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,7 +60,11 @@ impl Desk {
         paths.sort();
         let mut ids = Vec::new();
         for path in paths {
-            let text = fs::read_to_string(&path).expect("a file");
+            // A run that goes on from an earlier checkpoint may take a file back between the list and here.
+            let text = match fs::read_to_string(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                text => text.expect("a file"),
+            };
             let lines = text.lines().skip(1);
             ids.extend(lines.map(|line| {
                 line.split(',')

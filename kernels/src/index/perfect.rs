@@ -23,8 +23,7 @@ pub(crate) const PERFECT_KEYS_MAX: usize = 1 << 14;
 /// Keys of a bucket, on average: more cost turns to try, fewer cost memory.
 const KEYS_PER_BUCKET: usize = 2;
 
-/// Turns tried for a bucket. A third of the slots stays free, so that even a bucket of eight keys finds
-/// one among a few hundred.
+/// Turns tried for a bucket. The fullest find all slots free, and the last, of one key, a ninth of them.
 const TURNS_MAX: u32 = 1 << 14;
 
 /// Odd, with bits set evenly: the golden ratio's.
@@ -47,7 +46,7 @@ impl<K: Copy + Eq + Default> PerfectTable<K> {
         if entries.len() > PERFECT_KEYS_MAX {
             return None;
         }
-        let slots = entries.len() + entries.len() / 2 + 1;
+        let slots = entries.len() + entries.len() / 8 + 1;
         let buckets = entries.len().div_ceil(KEYS_PER_BUCKET).max(1);
         let mut table = Self {
             turns: vec![0; buckets],
@@ -132,7 +131,7 @@ mod tests {
                 let expected = entries.get(at).map_or(NO_ROW, |(_, row)| *row);
                 assert_eq!(table.find(hasher.word(key), key), expected, "{key} of {count}");
             }
-            assert!(table.heap_bytes() <= 22 * count + 24);
+            assert!(table.heap_bytes() <= 16 * count + 16);
         }
     }
 
