@@ -22,6 +22,7 @@ mod sink;
 mod source;
 #[cfg(any(feature = "csv", feature = "json"))]
 pub(crate) mod text;
+mod writeback;
 
 use std::path::Path;
 use std::sync::Arc;
