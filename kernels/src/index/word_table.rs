@@ -33,6 +33,31 @@ struct Buckets<W, const N: usize> {
 /// Where the keys of a block are searched for: their homes and the low halves of their hashes.
 type Probes = [(u32, u32); BLOCK_ROWS];
 
+/// Keys that pass the filter together: so few that the lines of several steps are under way at once.
+const STEP_ROWS: usize = 64;
+
+/// Keys on their way past the filter.
+struct Step {
+    /// Their homes and the low halves of their hashes.
+    probes: [(u32, u32); STEP_ROWS],
+    /// Their words of the filter.
+    places: [u32; STEP_ROWS],
+    /// The first `present` of these are the ones that the filter lets pass.
+    aside: [u8; STEP_ROWS],
+    present: usize,
+}
+
+impl Step {
+    const fn new() -> Self {
+        Self {
+            probes: [(0, 0); STEP_ROWS],
+            places: [0; STEP_ROWS],
+            aside: [0; STEP_ROWS],
+            present: 0,
+        }
+    }
+}
+
 impl<W: KeyWord, const N: usize> WordTable<W, N> {
     /// Builds from one word for each row.
     pub(crate) fn build<S>(words: &[W], hasher: KeyHasher, rows: &Rows<'_, S>) -> (Self, Chains)
@@ -131,46 +156,88 @@ impl<W: KeyWord, const N: usize> Buckets<W, N> {
         }
     }
 
+    /// As [`locate_unfiltered`](Self::locate_unfiltered), past a filter, a step of keys after the other and
+    /// each a stage further at a time: while one is hashed, the lines that those before it wait for come.
     fn locate_filtered(&self, filter: &KeyFilter, words: &[W], hasher: &KeyHasher, heads: &mut [RowId]) {
-        let mut probes: Probes = [(0, 0); BLOCK_ROWS];
-        let mut places = [0_u32; BLOCK_ROWS];
-        let mut aside = [0_u8; BLOCK_ROWS];
-        let blocks = words.chunks(BLOCK_ROWS).zip(heads.chunks_mut(BLOCK_ROWS));
-        for (block, (block_words, heads)) in blocks.enumerate() {
-            prefetch_range(words, (block + 2) * BLOCK_ROWS..(block + 3) * BLOCK_ROWS);
-            let words = block_words;
-            for ((word, probe), place) in words.iter().zip(&mut probes).zip(&mut places) {
-                let hash = word.hash(hasher);
-                *probe = (self.table.home(hash), low_half(hash));
-                *place = filter.place(hash);
-                filter.prefetch(*place);
+        let steps = words.len().div_ceil(STEP_ROWS);
+        let rows = |step: usize| step * STEP_ROWS..words.len().min((step + 1) * STEP_ROWS);
+        let mut under_way = [const { Step::new() }; 4];
+        for now in 0..steps + 3 {
+            if now < steps {
+                prefetch_range(words, (now + 3) * STEP_ROWS..(now + 4) * STEP_ROWS);
+                self.hash_step(filter, hasher, &words[rows(now)], &mut under_way[now % 4]);
             }
-            let mut present = 0;
-            for (at, (place, (_, low))) in (0_u8..).zip(places.iter().zip(&probes).take(words.len())) {
-                heads[usize::from(at)] = NO_ROW;
-                aside[present] = at;
-                present += usize::from(filter.may_have(*place, *low));
+            if (1..=steps).contains(&now) {
+                let rows = rows(now - 1);
+                self.filter_step(filter, &mut under_way[(now - 1) % 4], rows.len());
+                heads[rows].fill(NO_ROW);
             }
-            for at in &aside[..present] {
-                self.table.prefetch(probes[usize::from(*at)].0);
+            if (2..steps + 2).contains(&now) {
+                let rows = rows(now - 2);
+                let step = &mut under_way[(now - 2) % 4];
+                self.look_step(&words[rows.clone()], &mut heads[rows], step);
             }
-            let mut waiting = 0;
-            for looked in 0..present {
-                let at = aside[looked];
-                let (home, low) = probes[usize::from(at)];
-                let (row, done) = self.table.first_look(home, words[usize::from(at)], low);
-                heads[usize::from(at)] = row;
-                aside[waiting] = at;
-                waiting += usize::from(!done);
+            if now >= 3 {
+                let rows = rows(now - 3);
+                let step = &mut under_way[(now - 3) % 4];
+                let aside = &mut step.aside[..step.present];
+                self.look_further(&words[rows.clone()], &mut heads[rows], &step.probes, aside);
             }
-            self.look_further(words, heads, &probes, &mut aside[..waiting]);
         }
+    }
+
+    /// Hashes keys, and asks for their words of the filter. The stages are functions of their own since
+    /// in one there are not registers enough for all of them.
+    #[inline(never)]
+    fn hash_step(&self, filter: &KeyFilter, hasher: &KeyHasher, words: &[W], step: &mut Step) {
+        let probes = step.probes.iter_mut().zip(&mut step.places);
+        for (word, (probe, place)) in words.iter().zip(probes) {
+            let hash = word.hash(hasher);
+            *probe = (self.table.home(hash), low_half(hash));
+            *place = filter.place(hash);
+            filter.prefetch(*place);
+        }
+    }
+
+    /// Puts aside which of a step's first `rows` keys may be there, and asks for their homes.
+    #[inline(never)]
+    fn filter_step(&self, filter: &KeyFilter, step: &mut Step, rows: usize) {
+        let mut present = 0;
+        let probes = step.places[..rows].iter().zip(&step.probes[..rows]);
+        for (at, (place, (_, low))) in (0_u8..).zip(probes) {
+            step.aside[present % STEP_ROWS] = at;
+            present += usize::from(filter.may_have(*place, *low));
+        }
+        for at in &step.aside[..present] {
+            self.table.prefetch(step.probes[usize::from(*at)].0);
+        }
+        step.present = present;
+    }
+
+    /// Looks at the homes of the keys put aside; keeps aside those whose home is not the end of it, and
+    /// asks for what comes after it.
+    #[inline(never)]
+    fn look_step(&self, words: &[W], heads: &mut [RowId], step: &mut Step) {
+        let mut waiting = 0;
+        for looked in 0..step.present {
+            let at = step.aside[looked];
+            let (home, low) = step.probes[usize::from(at)];
+            let (row, done) = self.table.first_look(home, words[usize::from(at)], low);
+            heads[usize::from(at)] = row;
+            step.aside[waiting] = at;
+            waiting += usize::from(!done);
+        }
+        for at in &step.aside[..waiting] {
+            let home = step.probes[usize::from(*at)].0;
+            self.table.prefetch(home.saturating_add(1));
+        }
+        step.present = waiting;
     }
 
     /// Searches for the keys put aside in the buckets after their homes, all of them one bucket
     /// further at a time.
     #[inline(always)]
-    fn look_further(&self, words: &[W], heads: &mut [RowId], probes: &Probes, aside: &mut [u8]) {
+    fn look_further(&self, words: &[W], heads: &mut [RowId], probes: &[(u32, u32)], aside: &mut [u8]) {
         let mut waiting = aside.len();
         let mut distance = 1;
         while waiting > 0 {
