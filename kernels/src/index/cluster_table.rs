@@ -152,7 +152,8 @@ impl<W: KeyWord> ClusterTable<W> {
         }
         let mut at_present = [0_u8; BLOCK_ROWS];
         let mut present = 0;
-        for (at, (hash, place)) in (0_u8..).zip(hashes.iter().zip(&places).take(words.len())) {
+        let asked = hashes[..words.len()].iter().zip(&places[..words.len()]);
+        for (at, (hash, place)) in (0_u8..).zip(asked) {
             heads[usize::from(at)] = NO_ROW;
             at_present[present] = at;
             present += usize::from(filter.may_have(*place, low_half(*hash)));

@@ -54,7 +54,8 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         self.valid.is_none_or(|valid| valid.is_valid(row))
     }
 
-    /// Fills from the last block of rows to the first, asking ahead for the lines of a block.
+    /// Fills from the last block of rows to the first; while the rows of one are put, the lines of the
+    /// next are on their way.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the row count was checked to fit row ids"
@@ -67,18 +68,24 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
     ) where
         W: Copy + Eq + Default + Send + Sync,
     {
-        let mut block = [(0_u64, W::default()); BLOCK_ROWS];
-        let mut end = self.count;
-        while end > 0 {
-            let start = end.saturating_sub(BLOCK_ROWS);
-            for (row, slot) in (start..end).zip(&mut block) {
+        let ask = |table: &BucketTable<W, N>, end: usize, block: &mut [(u64, W)]| {
+            for (row, slot) in (block_start(end)..end).zip(block) {
                 *slot = hash_key(row);
                 table.prefetch(table.home(slot.0));
             }
+        };
+        let mut block = [(0_u64, W::default()); BLOCK_ROWS];
+        let mut next = block;
+        let mut end = self.count;
+        ask(table, end, &mut block);
+        while end > 0 {
+            let start = block_start(end);
+            ask(table, start, &mut next);
             for row in (start..end).rev().filter(|row| self.is_valid(*row)) {
                 let ((hash, key), id) = (block[row - start], row as RowId);
                 table.put_linked(hash, key, id, |other| (self.same)(id, other), chains);
             }
+            std::mem::swap(&mut block, &mut next);
             end = start;
         }
     }
@@ -166,6 +173,11 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         }
         range
     }
+}
+
+/// Returns the first row of the block that ends at a row.
+fn block_start(end: usize) -> usize {
+    end.saturating_sub(BLOCK_ROWS)
 }
 
 /// What one thread did to its range of buckets.

@@ -11,8 +11,9 @@
 //! filter whose bits for a key lie in one word (Putze, Sanders, Singler, "Cache-, Hash- and
 //! Space-Efficient Bloom Filters", WEA 2007); at 8 bits a key, one absent key in 25 passes.
 //!
-//! Where most keys are found it only costs time, so it is made when absent keys have been asked for
-//! as often as there are keys, and used while the last probe found less than half of its own.
+//! Where most keys are found it only costs time, so it is made when half as many absent keys have been
+//! asked for as there are keys, which has cost about as much as making it does, and used while the last
+//! probe found less than half of its own.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -97,7 +98,7 @@ impl FilterGate {
 
     /// Returns the filter if it is to be asked; made by `make` if there is none yet.
     pub(crate) fn filter(&self, make: impl FnOnce() -> KeyFilter) -> Option<&KeyFilter> {
-        let pays = self.few_found.load(Relaxed) && self.absent.load(Relaxed) >= self.keys;
+        let pays = self.few_found.load(Relaxed) && self.absent.load(Relaxed) >= self.keys / 2;
         pays.then(|| self.filter.get_or_init(make))
     }
 
@@ -105,7 +106,7 @@ impl FilterGate {
     pub(crate) fn note(&self, heads: &[RowId]) {
         let absent = heads.iter().filter(|head| **head == NO_ROW).count();
         let few_found = absent > heads.len() / 2;
-        if few_found && self.absent.load(Relaxed) < self.keys {
+        if few_found && self.absent.load(Relaxed) < self.keys / 2 {
             self.absent.fetch_add(absent, Relaxed);
         }
         // Written only where it changes: threads that probe together share the line.
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn is_made_after_many_absent_keys_and_asked_while_few_are_found() {
-        let gate = FilterGate::new(10);
+        let gate = FilterGate::new(20);
         let make = || KeyFilter::with_room_for(10);
         gate.note(&[NO_ROW; 9]);
         assert!(gate.filter(make).is_none());

@@ -260,9 +260,8 @@ impl<W: KeyWord, const N: usize> Buckets<W, N> {
 
     fn make_filter(&self, hasher: &KeyHasher) -> KeyFilter {
         let mut filter = KeyFilter::with_room_for(self.gate.keys());
-        for (key, _) in self.table.entries() {
-            filter.insert(key.hash(hasher));
-        }
+        let entries = self.table.entries();
+        entries.for_each(|(key, _)| filter.insert(key.hash(hasher)));
         filter
     }
 }
