@@ -153,7 +153,7 @@ impl Prepared {
     ) -> Result<Self> {
         session.load_tables(plan, &catalog)?;
         let physical = session.single_threaded_plan(plan, &catalog, true)?;
-        let physical_schema = physical.schema();
+        let planned = physical.schema();
         let lookups = lookups_of(&physical);
         let sinks = letter_sinks(&physical, &catalog)?;
         let outbox = (!sinks.is_empty()).then(|| Outbox::new(sinks));
@@ -167,9 +167,9 @@ impl Prepared {
                 (Kind::Plan(physical, tables_of(plan)?), None)
             }
         };
-        let (planned, output) = (physical_schema, output_schema(plan));
-        // What a batch has already need not be compared with every call.
-        let output = if planned == output { planned } else { output };
+        let named = output_schema(plan);
+        // The very schema that batches come with need not be compared in every call.
+        let output = if planned == named { planned } else { named };
         Ok(Self {
             session: session.clone(),
             state: catalog.state,
