@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Values are written by a dictionary until it is too large. A column whose dictionary was is written
-//! plainly from the next row group on: looking every value up first to no avail takes time.
+//! plainly from the next row group on: a dictionary of its first values takes room, and gains nothing.
 
 use std::io::{self, BufWriter};
 use std::sync::Arc;
