@@ -58,7 +58,7 @@ pub use asof::{AsOfCondition, AsOfIndex, AsOfOp, AsOfTolerance};
 pub use compare::{Comparison, positions_where};
 pub use error::KernelError;
 pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};
-pub use index::{BuildOptions, ClusteredRows, KeyIndex, KeyLayout};
+pub use index::{BuildOptions, ClusteredRows, KeyIndex, KeyLayout, LookUp, LookedUp};
 pub use join::{
     JoinKind, JoinPairs, ProbeCursor, RowChains, TableCursor, VisitedRows, finish_pairs, join_pairs,
 };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use fletching_kernels::{JoinKind, NO_ROW, RowId};
+use fletching_kernels::JoinKind;
 use fletching_planner::{MissPolicy, OnMiss};
 
 /// What one table's lookups came to in a statement, or in all calls of a prepared query.
@@ -108,10 +108,9 @@ pub(crate) struct ArmCounters {
 }
 
 impl ArmCounters {
-    /// Counts rows just located. One pass over the heads; nothing else is done a row.
-    pub(super) fn note_located(&self, heads: &[RowId], hopeless: Hopeless) {
-        let absent = heads.iter().filter(|head| **head == NO_ROW).count();
-        self.looked_up.fetch_add(heads.len() as u64, Relaxed);
+    /// Counts rows just located, and those of them whose key found nothing.
+    pub(super) fn note_located(&self, looked_up: usize, absent: usize, hopeless: Hopeless) {
+        self.looked_up.fetch_add(looked_up as u64, Relaxed);
         if absent > 0 {
             let Hopeless { null_keys, too_old } = hopeless;
             self.absent.fetch_add(absent as u64, Relaxed);
@@ -179,7 +178,7 @@ mod tests {
             null_keys: 1,
             too_old: 0,
         };
-        counters.note_located(&[0, NO_ROW, 3, NO_ROW], hopeless);
+        counters.note_located(4, 2, hopeless);
         let plain = counters.counts("t", None, JoinKind::Left, false);
         assert_eq!(
             (plain.matched, plain.null_keys, plain.missed, plain.padded),

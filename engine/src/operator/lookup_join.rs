@@ -11,8 +11,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::datatypes::SchemaRef;
 use fletching_kernels::join::Residual;
 use fletching_kernels::{
-    JoinKind, JoinPairs, ProbeCursor, RowId, StarArm, StarKind, StarRows, TableCursor, VisitedRows,
-    finish_pairs, gather, join_pairs, select, star_join,
+    JoinKind, JoinPairs, LookUp, NO_ROW, ProbeCursor, RowId, StarArm, StarKind, StarProbe, StarRows,
+    TableCursor, VisitedRows, finish_pairs, gather, join_pairs, select, star_join,
 };
 use fletching_planner::MissPolicy;
 
@@ -300,6 +300,10 @@ impl LookupJoin {
         if self.keeps_table_rows() {
             return self.join_whole_table(pinned, batch, to, emit);
         }
+        let mut probe = Probe::new(self, pinned, batch, to.letters);
+        if self.join_in_one_pass(pinned, batch, &mut probe, to, emit)? {
+            return Ok(());
+        }
         let arms: Vec<StarArm<'_>> = self
             .arms
             .iter()
@@ -311,7 +315,6 @@ impl LookupJoin {
                 })
             })
             .collect::<Result<_>>()?;
-        let mut probe = Probe::new(self, pinned, batch, to.letters);
         star_join(&arms, batch.num_rows(), &mut probe, to.rows_max, &mut |rows| {
             if rows.len == 0 {
                 return Ok(());
@@ -343,7 +346,8 @@ impl LookupJoin {
             null_keys: null_keys(counted_nulls(arm, &keys)),
             too_old: 0,
         };
-        arm.miss.counters.note_located(&heads, hopeless);
+        let absent = heads.iter().filter(|head| **head == NO_ROW).count();
+        arm.miss.counters.note_located(heads.len(), absent, hopeless);
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {
@@ -410,6 +414,49 @@ impl LookupJoin {
         }
     }
 
+    /// Joins a batch with its only table where rows need no more than to be found and gathered, and that
+    /// can be done in one pass; says whether it was.
+    fn join_in_one_pass(
+        &self,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        probe: &mut Probe<'_>,
+        to: JoinOutput<'_>,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<bool> {
+        let ([arm], [table]) = (self.arms.as_slice(), pinned.arms.as_slice()) else {
+            return Ok(false);
+        };
+        let drops_missing = match arm.kind {
+            JoinKind::Inner => true,
+            JoinKind::Left => false,
+            _ => return Ok(false),
+        };
+        let Some(clustered) = table
+            .clustered()
+            .filter(|_| !arm.judges_rows() && !probe.watches(0))
+        else {
+            return Ok(false);
+        };
+        let keys = probe.keys(0, &StarRows::identity(batch.num_rows()))?;
+        let how = LookUp {
+            drops_missing,
+            past_caches: to.is_kept,
+            rows_max: to.rows_max,
+        };
+        let found = clustered.look_up(&keys, how, &mut |rows| {
+            if rows.places.is_empty() {
+                return Ok(());
+            }
+            let picks = [ArmPicks::gathered(table, &rows.places, to.is_kept, rows.columns)];
+            emit(self.gather_picked(pinned, batch, rows.positions.as_deref(), &picks, to.is_kept)?)
+        })?;
+        if let Some(found) = found {
+            probe.note_found(0, batch.num_rows(), found);
+        }
+        Ok(found.is_some())
+    }
+
     /// Makes an output batch of probe rows (all of them in their places, where none are named) and
     /// rows of each arm. The columns of an arm share one look at its row ids.
     fn gather_joined(
@@ -419,20 +466,32 @@ impl LookupJoin {
         (probe, arms): (Option<&[RowId]>, &[&[RowId]]),
         is_kept: bool,
     ) -> Result<RecordBatch> {
-        let rows = probe.map_or(batch.num_rows(), <[RowId]>::len);
-        let probe = probe.map(|rows| picks_of(rows, is_kept).asking_ahead());
         let picks = pinned.arms.iter().zip(arms);
         let picks = picks
             .map(|(arm, rows)| ArmPicks::new(arm, rows, is_kept))
             .collect::<Result<Vec<_>>>()?;
+        self.gather_picked(pinned, batch, probe, &picks, is_kept)
+    }
+
+    fn gather_picked(
+        &self,
+        pinned: &PinnedTables,
+        batch: &RecordBatch,
+        probe: Option<&[RowId]>,
+        arms: &[ArmPicks<'_>],
+        is_kept: bool,
+    ) -> Result<RecordBatch> {
+        let rows = probe.map_or(batch.num_rows(), <[RowId]>::len);
+        let probe = probe.map(|rows| picks_of(rows, is_kept).asking_ahead());
         self.gather(pinned, rows, |column| {
             Ok(Some(match (column, &probe) {
                 (OutputColumn::Probe(column), None) => Arc::clone(batch.column(column)),
                 (OutputColumn::Probe(column), Some(probe)) => probe.gather(batch.column(column))?,
                 (OutputColumn::Table { arm, column }, _) => {
-                    let spec = &self.arms[arm];
-                    let gathered = picks[arm].column(column)?;
-                    spec.miss.fill(spec.source.table(), column, arms[arm], gathered)?
+                    let (spec, picks) = (&self.arms[arm], &arms[arm]);
+                    let gathered = picks.column(column)?;
+                    spec.miss
+                        .fill(spec.source.table(), column, picks.rows(), gathered)?
                 }
             }))
         })

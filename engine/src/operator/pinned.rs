@@ -291,7 +291,7 @@ impl PinnedArm {
     }
 
     /// Returns the copy that rows are found in, if it is not the table itself.
-    fn clustered(&self) -> Option<&ClusteredRows> {
+    pub(super) fn clustered(&self) -> Option<&ClusteredRows> {
         match &self.rows {
             PinnedRows::Indexed {
                 index: PinnedIndex::Clustered(rows),
@@ -397,6 +397,26 @@ impl<'a> ArmPicks<'a> {
             together,
             table_rows: OnceCell::new(),
         })
+    }
+
+    /// Takes what was gathered already of the columns that are taken together.
+    pub(super) fn gathered(
+        arm: &'a PinnedArm,
+        rows: &'a [RowId],
+        is_kept: bool,
+        together: Vec<ArrayRef>,
+    ) -> Self {
+        Self {
+            arm,
+            rows,
+            picks: picks_of(rows, is_kept),
+            together,
+            table_rows: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn rows(&self) -> &'a [RowId] {
+        self.rows
     }
 
     pub(super) fn column(&self, column: usize) -> Result<ArrayRef> {

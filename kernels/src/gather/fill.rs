@@ -38,6 +38,7 @@ pub(super) fn finish(past_caches: bool) {
     reason = "stores past the caches are only reachable through intrinsics on raw pointers"
 )]
 fn stream<T: Copy>(column: &mut Vec<T>, values: impl Iterator<Item = T>) {
+    column.reserve(values.size_hint().0);
     let room = column.spare_capacity_mut();
     let mut filled = 0;
     for (slot, value) in room.iter_mut().zip(values) {

@@ -15,18 +15,14 @@
 //! others find them in the first-level cache. This is the row-wise layout of Zukowski, Nes and
 //! Boncz, "DSM vs. NSM: CPU performance tradeoffs in block-oriented query processing" (DaMoN 2008).
 
-use std::sync::Arc;
-
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, PrimitiveArray};
-use arrow_array::{downcast_primitive, new_null_array};
-use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, ScalarBuffer};
+use arrow_array::{Array, ArrayRef, new_null_array};
+use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
 use arrow_schema::DataType;
 use rayon::prelude::*;
 
 use super::copy::{copy_keys, copy_rows, copy_to_places, fields_of, place, room_for};
-use super::fill::{fill, finish};
-use super::fixed::{gather_nulls, views_of};
+use super::fixed::gather_nulls;
+use super::gathering::Gathering;
 use super::picks::Picks;
 use crate::key::words::KeyWord;
 use crate::prefetch::prefetch_far;
@@ -54,7 +50,7 @@ pub struct Interleaved {
     /// From a row to the next.
     stride: usize,
     rows: usize,
-    fields: Vec<Field>,
+    pub(super) fields: Vec<Field>,
     /// Where the key of a row is, if rows carry theirs.
     key_offset: usize,
 }
@@ -203,26 +199,16 @@ impl Interleaved {
             let nothing = |field: &Field| new_null_array(field.column.data_type(), picks.rows.len());
             return Ok(self.fields.iter().map(nothing).collect());
         }
-        let mut picked: Vec<Picked> = self
-            .fields
-            .iter()
-            .map(|field| Picked::with_room_for(picks.rows.len(), field.width))
-            .collect();
+        let mut gathering = Gathering::new(self, picks.rows.len(), picks.go_past_caches());
         let lines = Cells::<u8>::new(self, 0);
         let mut next = picks.rows.chunks(self.block_rows()).skip(1);
         for block in picks.rows.chunks(self.block_rows()) {
             if let Some(next) = next.next().filter(|_| asks_ahead) {
                 next.iter().for_each(|row| lines.prefetch(*row));
             }
-            for (field, picked) in self.fields.iter().zip(&mut picked) {
-                picked.pick(self, field, picks, block);
-            }
+            gathering.take(block, picks.has_missing());
         }
-        finish(picks.go_past_caches());
-        let columns = self.fields.iter().zip(picked);
-        Ok(columns
-            .map(|(field, picked)| field.finish(picked, picks))
-            .collect())
+        Ok(gathering.finish(picks))
     }
 
     /// Returns how many rows are worked on at a time.
@@ -256,41 +242,6 @@ impl std::fmt::Debug for Interleaved {
     }
 }
 
-impl Field {
-    /// Makes an array of picked values.
-    fn finish(&self, picked: Picked, picks: &Picks<'_>) -> ArrayRef {
-        let rows = picks.rows.len();
-        let values = picked.into_buffer();
-        let nulls = gather_nulls(self.nulls.as_ref(), picks);
-        let column = &self.column;
-        macro_rules! primitive {
-            ($t:ty) => {
-                Arc::new(primitive::<$t>(
-                    column,
-                    ScalarBuffer::new(values, 0, rows),
-                    nulls,
-                ))
-            };
-        }
-        downcast_primitive! {
-            column.data_type() => (primitive),
-            DataType::BinaryView => Arc::new(views_of(column.as_binary_view(), ScalarBuffer::new(values, 0, rows), nulls)),
-            // The last type that is taken.
-            _ => Arc::new(views_of(column.as_string_view(), ScalarBuffer::new(values, 0, rows), nulls)),
-        }
-    }
-}
-
-fn primitive<T: ArrowPrimitiveType>(
-    column: &ArrayRef,
-    values: ScalarBuffer<T::Native>,
-    nulls: Option<NullBuffer>,
-) -> PrimitiveArray<T> {
-    let array = PrimitiveArray::<T>::new(values, nulls);
-    // Decimals and timestamps carry more than their native type.
-    array.with_data_type(column.data_type().clone())
-}
-
 /// The values of one field: every so many of the cells of its width that rows consist of.
 ///
 /// How many misses are under way at once is a matter of how few instructions there are from one
@@ -304,7 +255,7 @@ pub(crate) struct Cells<'a, T> {
 }
 
 impl<'a, T: ArrowNativeType> Cells<'a, T> {
-    fn new(from: &'a Interleaved, offset: usize) -> Self {
+    pub(super) fn new(from: &'a Interleaved, offset: usize) -> Self {
         let stride = from.stride;
         Self {
             zeros: from.rows,
@@ -315,7 +266,7 @@ impl<'a, T: ArrowNativeType> Cells<'a, T> {
     }
 
     #[inline(always)]
-    fn get(&self, row: usize) -> T {
+    pub(super) fn get(&self, row: usize) -> T {
         let at = row * self.step + self.first;
         self.cells.get(at).copied().unwrap_or_default()
     }
@@ -334,61 +285,6 @@ impl<'a, T: ArrowNativeType> Cells<'a, T> {
             self.cells,
             (row as usize).min(self.zeros) * self.step + self.first,
         );
-    }
-}
-
-/// Values picked so far, by their width.
-enum Picked {
-    W1(Vec<u8>),
-    W2(Vec<u16>),
-    W4(Vec<u32>),
-    W8(Vec<u64>),
-    W16(Vec<i128>),
-}
-
-impl Picked {
-    fn with_room_for(rows: usize, width: usize) -> Self {
-        match width {
-            1 => Self::W1(Vec::with_capacity(rows)),
-            2 => Self::W2(Vec::with_capacity(rows)),
-            4 => Self::W4(Vec::with_capacity(rows)),
-            8 => Self::W8(Vec::with_capacity(rows)),
-            _ => Self::W16(Vec::with_capacity(rows)),
-        }
-    }
-
-    /// Adds a field's values of rows.
-    fn pick(&mut self, from: &Interleaved, field: &Field, picks: &Picks<'_>, rows: &[RowId]) {
-        macro_rules! pick {
-            ($values:expr, $t:ty) => {{
-                let cells = Cells::<$t>::new(from, field.offset);
-                let past_caches = picks.go_past_caches();
-                if picks.has_missing() {
-                    let values = rows.iter().map(|row| cells.get_or_zero(*row));
-                    fill($values, values, past_caches);
-                } else {
-                    let values = rows.iter().map(|row| cells.get(*row as usize));
-                    fill($values, values, past_caches);
-                }
-            }};
-        }
-        match self {
-            Self::W1(values) => pick!(values, u8),
-            Self::W2(values) => pick!(values, u16),
-            Self::W4(values) => pick!(values, u32),
-            Self::W8(values) => pick!(values, u64),
-            Self::W16(values) => pick!(values, i128),
-        }
-    }
-
-    fn into_buffer(self) -> Buffer {
-        match self {
-            Self::W1(values) => values.into(),
-            Self::W2(values) => values.into(),
-            Self::W4(values) => values.into(),
-            Self::W8(values) => values.into(),
-            Self::W16(values) => values.into(),
-        }
     }
 }
 

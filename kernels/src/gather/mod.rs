@@ -9,6 +9,7 @@ mod bytes;
 mod copy;
 mod fill;
 mod fixed;
+mod gathering;
 mod interleaved;
 mod picks;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 
+pub(crate) use self::gathering::Gathering;
 pub(crate) use self::interleaved::Cells;
 pub use self::interleaved::Interleaved;
 pub use self::picks::Picks;

@@ -12,6 +12,7 @@
 //! Processing" (DaMoN 2024); what names a key's place is a perfect hash.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::bucket::{BLOCK_ROWS, low_half};
@@ -26,8 +27,8 @@ use crate::{NO_ROW, RowId};
 /// Words to the first rows of their keys.
 pub(super) struct ClusterTable<W> {
     pub(super) pilots: Pilots,
-    /// The first row of each key and at the end `NO_ROW`, where some have several rows; else a key's
-    /// number is its row.
+    /// The first row of each key, and where those of the last one end, where some have several rows;
+    /// else a key's number is its row.
     pub(super) starts: Option<Vec<RowId>>,
     /// The rows, with their keys.
     pub(super) rows: Arc<Interleaved>,
@@ -37,7 +38,10 @@ pub(super) struct ClusterTable<W> {
 }
 
 /// Keys between two steps of one.
-const STEP_ROWS: usize = 32;
+pub(super) const STEP_ROWS: usize = 32;
+
+/// Of a key's rows those that are asked for at once: the processor itself asks for what follows.
+const ROWS_ASKED_MAX: RowId = 8;
 
 impl<W: KeyWord> ClusterTable<W> {
     /// Writes the first row of each word's key, or `NO_ROW`.
@@ -51,7 +55,7 @@ impl<W: KeyWord> ClusterTable<W> {
         let keys = self.rows.keys::<W::Stored>();
         let filter = self.gate.filter(|| self.make_filter(&keys));
         if filter.is_none() && self.starts.is_none() {
-            self.locate_numbered(&keys, words, heads);
+            self.locate_numbered(&keys, words, heads, |_| {});
             return self.gate.note(heads);
         }
         let mut asked: Option<(&[W], &mut [RowId])> = None;
@@ -78,10 +82,83 @@ impl<W: KeyWord> ClusterTable<W> {
         self.gate.note(heads);
     }
 
+    /// Says whether most keys were found the last time, so that no filter is asked.
+    pub(super) fn finds_most(&self) -> bool {
+        self.pilots.keys() > 0 && !self.gate.few_found()
+    }
+
+    /// Locates words as [`locate`](Self::locate) does, where each key has one row, and has the rows taken
+    /// while those of the next are on their way: heads come to `take` at most [`STEP_ROWS`] at a time, in the
+    /// order of the words.
+    pub(super) fn locate_taking(&self, words: &[W], heads: &mut [RowId], take: impl FnMut(&[RowId])) {
+        self.locate_numbered(&self.rows.keys::<W::Stored>(), words, heads, take);
+        self.gate.note(heads);
+    }
+
+    /// The same where keys have several rows: `take` is given the rows of each key, none for one that is
+    /// absent, with the position of the first key. There is one step more: to ask where a key's rows begin.
+    pub(super) fn locate_runs<E>(
+        &self,
+        starts: &[RowId],
+        words: &[W],
+        heads: &mut [RowId],
+        mut take: impl FnMut(usize, &[Range<RowId>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let keys = self.rows.keys::<W::Stored>();
+        let mut hashes = [[0_u64; STEP_ROWS]; 2];
+        let mut runs = [const { [const { 0..0 }; STEP_ROWS] }; 2];
+        let blocks = words.len().div_ceil(STEP_ROWS);
+        let rows_of = |block: usize| block * STEP_ROWS..words.len().min((block + 1) * STEP_ROWS);
+        for at in 0..blocks + 3 {
+            if let Some(block) = at.checked_sub(3) {
+                let (rows, runs) = (rows_of(block), &mut runs[block % 2]);
+                let block = words[rows.clone()].iter().zip(&mut heads[rows.clone()]);
+                for ((word, head), run) in block.zip(runs.iter_mut()) {
+                    *head = run.start;
+                    compare_one(&keys, *word, head);
+                    if *head == NO_ROW {
+                        *run = 0..0;
+                    }
+                }
+                take(rows.start, &runs[..rows.len()])?;
+            }
+            if let Some(block) = at.checked_sub(2).filter(|block| *block < blocks) {
+                for (number, run) in heads[rows_of(block)].iter().zip(&mut runs[block % 2]) {
+                    let number = *number as usize;
+                    *run = starts[number]..starts[number + 1];
+                    let asked = run.start..run.end.min(run.start + ROWS_ASKED_MAX);
+                    asked.for_each(|row| keys.prefetch(row));
+                }
+            }
+            if let Some(block) = at.checked_sub(1).filter(|block| *block < blocks) {
+                for (number, hash) in heads[rows_of(block)].iter_mut().zip(&hashes[block % 2]) {
+                    *number = self.pilots.number(*hash);
+                    prefetch(starts, *number as usize);
+                }
+            }
+            if at < blocks {
+                let block = words[rows_of(at)].iter();
+                block
+                    .zip(&mut hashes[at % 2])
+                    .for_each(|(word, hash)| self.hash(*word, hash));
+            }
+        }
+        self.gate.note(heads);
+        Ok(())
+    }
+
     /// Locates keys whose numbers are their rows, in three steps, each a few keys behind the one before:
     /// hash a key and ask for its pilot, find its row and ask for that, compare. They are taken by turns,
     /// key after key: only so many lines can be under way, and so the processor computes while it waits.
-    fn locate_numbered(&self, keys: &Cells<'_, W::Stored>, words: &[W], heads: &mut [RowId]) {
+    /// What `take` does with the rows compared is such computing too.
+    #[inline(always)]
+    fn locate_numbered(
+        &self,
+        keys: &Cells<'_, W::Stored>,
+        words: &[W],
+        heads: &mut [RowId],
+        mut take: impl FnMut(&[RowId]),
+    ) {
         let blocks = words.len() / STEP_ROWS;
         let mut hashes = [[0_u64; STEP_ROWS]; 2];
         for at in 0..blocks + 2 {
@@ -97,6 +174,7 @@ impl<W: KeyWord> ClusterTable<W> {
                     self.ask_for(keys, hashes_before[key], &mut heads_asked[key]);
                     compare_one(keys, old[key], &mut heads_old[key]);
                 }
+                take(heads_old);
             } else {
                 // The first blocks and the last have not all of the steps.
                 if at < blocks {
@@ -111,15 +189,17 @@ impl<W: KeyWord> ClusterTable<W> {
                 }
                 if at >= 2 {
                     let old = from - 2 * STEP_ROWS..from - STEP_ROWS;
-                    compare(keys, &words[old.clone()], &mut heads[old]);
+                    compare(keys, &words[old.clone()], &mut heads[old.clone()]);
+                    take(&heads[old]);
                 }
             }
         }
-        let rest = words.iter().zip(heads).skip(blocks * STEP_ROWS);
-        for (word, head) in rest {
+        let (words, heads) = (&words[blocks * STEP_ROWS..], &mut heads[blocks * STEP_ROWS..]);
+        for (word, head) in words.iter().zip(heads.iter_mut()) {
             *head = self.pilots.number(word.hash(&self.hasher));
             compare_one(keys, *word, head);
         }
+        take(heads);
     }
 
     #[inline(always)]

@@ -304,7 +304,7 @@ impl Making<'_> {
             run.add(chains, self.index.null_head);
             null_head = run.starts.pop().unwrap_or(NO_ROW);
         }
-        run.starts.push(NO_ROW);
+        run.starts.push(if has_null { null_head } else { run.end() });
         Placed {
             order: run.order,
             starts: Some(run.starts),
@@ -331,10 +331,15 @@ struct Runs {
 }
 
 impl Runs {
-    /// Adds the rows of a key.
+    /// Returns the place after the last row so far.
     #[expect(clippy::cast_possible_truncation, reason = "there are as many places as rows")]
+    fn end(&self) -> RowId {
+        self.order.len() as RowId
+    }
+
+    /// Adds the rows of a key.
     fn add(&mut self, chains: &Chains, first: RowId) {
-        self.starts.push(self.order.len() as RowId);
+        self.starts.push(self.end());
         let mut row = first;
         while row != NO_ROW {
             let next = chains.next(row);

@@ -98,8 +98,13 @@ impl FilterGate {
 
     /// Returns the filter if it is to be asked; made by `make` if there is none yet.
     pub(crate) fn filter(&self, make: impl FnOnce() -> KeyFilter) -> Option<&KeyFilter> {
-        let pays = self.few_found.load(Relaxed) && self.absent.load(Relaxed) >= self.keys / 2;
+        let pays = self.few_found() && self.absent.load(Relaxed) >= self.keys / 2;
         pays.then(|| self.filter.get_or_init(make))
+    }
+
+    /// Says whether the last probe found less than half of its keys.
+    pub(crate) fn few_found(&self) -> bool {
+        self.few_found.load(Relaxed)
     }
 
     /// Takes note of what a probe found.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int16Array, Int64Array, StringViewArray};
 use fletching_kernels::{
-    BuildOptions, ClusteredRows, JoinKind, JoinPairs, KernelError, KeyIndex, KeyLayout, NO_ROW, Picks,
-    ProbeCursor, RowId, VisitedRows, gather_columns, join_pairs,
+    BuildOptions, ClusteredRows, JoinKind, JoinPairs, KernelError, KeyIndex, KeyLayout, LookUp, LookedUp,
+    NO_ROW, Picks, ProbeCursor, RowId, VisitedRows, gather_columns, join_pairs,
 };
 
 /// Columns to fetch: some values NULL, one of them wider than a cache line takes.
@@ -75,6 +75,61 @@ fn joins_by_runs_as_row_by_row(index: &KeyIndex, heads: &[RowId], limit: usize) 
     }
 }
 
+/// Looks keys up in one pass, in every way; panics where something else comes than when they are located
+/// and their rows gathered, as `heads` says. Says whether there was such a pass.
+fn looks_up_as_located(clustered: &ClusteredRows, keys: &[ArrayRef], heads: &[RowId]) -> bool {
+    let mut was_done = true;
+    for drops_missing in [true, false] {
+        let mut expected = (Vec::new(), Vec::new());
+        for (position, head) in (0_u32..).zip(heads) {
+            if *head == NO_ROW && !drops_missing {
+                expected.0.push(position);
+                expected.1.push(NO_ROW);
+            }
+            let mut place = *head;
+            while place != NO_ROW {
+                expected.0.push(position);
+                expected.1.push(place);
+                place = clustered.index().next_row(place);
+            }
+        }
+        let gathered = clustered.gather(&Picks::new(&expected.1)).unwrap();
+        let is_unique = clustered.index().is_unique();
+        for (rows_max, past_caches) in [(0, true), (1, false), (7, true), (64, false), (1 << 20, true)] {
+            let how = LookUp {
+                drops_missing,
+                past_caches,
+                rows_max,
+            };
+            let (mut at, mut full) = (0, 0);
+            let emit = &mut |rows: LookedUp| -> Result<(), KernelError> {
+                let (first, len) = (at, rows.places.len());
+                at += len;
+                full += usize::from(len == rows_max.max(1));
+                assert_eq!(rows.places, expected.1[first..at]);
+                match rows.positions {
+                    Some(positions) => assert_eq!(positions, expected.0[first..at]),
+                    None => {
+                        assert!(is_unique && len == heads.len() && (0_u32..).take(len).eq(expected.0.clone()))
+                    }
+                }
+                for (rows, all) in rows.columns.iter().zip(&gathered) {
+                    assert_eq!(rows, &all.slice(first, len));
+                }
+                Ok(())
+            };
+            let Some(found) = clustered.look_up(keys, how, emit).unwrap() else {
+                was_done = false;
+                continue;
+            };
+            assert_eq!(at, expected.1.len());
+            assert!(is_unique || full >= at / rows_max.max(1));
+            assert_eq!(found, heads.iter().filter(|head| **head != NO_ROW).count());
+        }
+    }
+    was_done
+}
+
 /// Says whether the layout can be clustered; panics where the copy answers otherwise.
 pub(crate) fn agrees(index: &KeyIndex, build: &[ArrayRef], probe: &[ArrayRef]) -> bool {
     let columns = payload(index.row_count());
@@ -89,6 +144,7 @@ pub(crate) fn agrees(index: &KeyIndex, build: &[ArrayRef], probe: &[ArrayRef]) -
         index.locate(keys, None, &mut expected).unwrap();
         clustered.index().locate(keys, None, &mut heads).unwrap();
         assert_eq!(clustered.table_rows(&heads), expected);
+        looks_up_as_located(&clustered, keys, &heads);
 
         for limit in [7, 64, 100_000] {
             joins_by_runs_as_row_by_row(clustered.index(), &heads[..heads.len().min(500)], limit);
@@ -121,6 +177,12 @@ fn many_rows_of_many_keys_or_few() {
         let columns = payload(index.row_count());
         let clustered = ClusteredRows::new(&index, build, &columns).unwrap().unwrap();
         let (mut expected, mut heads) = (Vec::new(), Vec::new());
+        let found = build[0].slice(0, if keys < 1000 { 20 } else { 3000 });
+        clustered
+            .index()
+            .locate(std::slice::from_ref(&found), None, &mut heads)
+            .unwrap();
+        assert!(looks_up_as_located(&clustered, &[found], &heads));
         let some = std::slice::from_ref(&some);
         index.locate(some, None, &mut expected).unwrap();
         clustered.index().locate(some, None, &mut heads).unwrap();
