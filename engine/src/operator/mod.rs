@@ -9,6 +9,7 @@ mod miss;
 mod pinned;
 mod probe;
 mod wait;
+mod whole_table;
 
 pub(crate) use as_of::{ArmSource, AsOfSpec};
 pub(crate) use bound::BoundExpr;

@@ -40,8 +40,8 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    /// Makes arrays of what was taken: of the rows of `picks`, the missing ones being NULL. Room for many
-    /// more rows is given back.
+    /// Makes arrays of what was taken: of the rows of `picks`, the missing ones being NULL. Room for
+    /// many more rows is given back.
     pub(crate) fn finish(self, picks: &Picks<'_>) -> Vec<ArrayRef> {
         finish(self.past_caches);
         let columns = self.from.fields.iter().zip(self.values);

@@ -3,7 +3,8 @@
 //! The last step of a join, and the only one that touches payload. Typed loops for values of
 //! fixed width, views and booleans live in `fixed.rs`, for short texts and binaries in `bytes.rs`;
 //! dictionaries share their values, and nested types recurse through arrow-select's `take`.
-//! Several columns of a large table are gathered best from a row-wise copy: `interleaved.rs`.
+//! Several columns of a large table are gathered best from a row-wise copy: `interleaved.rs`, into
+//! columns that `gathering.rs` fills.
 
 mod bytes;
 mod copy;
