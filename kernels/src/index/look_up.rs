@@ -191,6 +191,9 @@ fn found_of(heads: &[RowId]) -> (Vec<u32>, Vec<RowId>) {
     (positions, places)
 }
 
+/// For how many rows of a key room is made before any is taken: few keys of many rows may not be asked for.
+const ROWS_PER_KEY_MAX: usize = 16;
+
 /// Rows of keys that have several each, taken so far.
 struct RunsTaken<'a, 'e, E> {
     table: &'a Interleaved,
@@ -212,7 +215,10 @@ impl<'a, 'e, E> RunsTaken<'a, 'e, E> {
     ) -> Self {
         let rows_max = asked.how.rows_max.max(1);
         let rows_per_key = asked.index.row_count().div_ceil(asked.index.key_count().max(1));
-        let room = asked.rows.saturating_mul(rows_per_key).min(rows_max);
+        let room = asked
+            .rows
+            .saturating_mul(rows_per_key.min(ROWS_PER_KEY_MAX))
+            .min(rows_max);
         Self {
             table,
             how: asked.how,

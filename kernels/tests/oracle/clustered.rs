@@ -95,7 +95,10 @@ fn looks_up_as_located(clustered: &ClusteredRows, keys: &[ArrayRef], heads: &[Ro
         }
         let gathered = clustered.gather(&Picks::new(&expected.1)).unwrap();
         let is_unique = clustered.index().is_unique();
-        for (rows_max, past_caches) in [(0, true), (1, false), (7, true), (64, false), (1 << 20, true)] {
+        let limits = [(0, true), (1, false), (7, true), (64, false), (1 << 20, true)];
+        // Very many rows a few at a time would only take long.
+        let is_short = |(rows_max, _): &(usize, bool)| expected.1.len() / (*rows_max).max(1) < 20_000;
+        for (rows_max, past_caches) in limits.into_iter().filter(is_short) {
             let how = LookUp {
                 drops_missing,
                 past_caches,
