@@ -3,7 +3,7 @@
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::and_kleene;
-use fletching_kernels::{NO_ROW, RowId, StarProbe, StarRows, gather_batch};
+use fletching_kernels::{RowId, StarProbe, StarRows, gather_batch};
 use fletching_planner::MissPolicy;
 
 use super::as_of::{rows_that_last, without_history};
@@ -43,7 +43,7 @@ impl<'a> Probe<'a> {
     /// Counts the keys computed last, so many of which were found.
     pub(super) fn note_found(&self, arm: usize, keys: usize, found: usize) {
         let counters = &self.join.arms()[arm].miss.counters;
-        counters.note_located(keys, keys - found, self.hopeless);
+        counters.note_looked_up(keys, keys - found, self.hopeless);
     }
 
     /// Tells of some of the rows joined so far: their keys, why there is no match, their probe rows.
@@ -93,8 +93,8 @@ impl StarProbe for Probe<'_> {
     }
 
     fn located(&mut self, arm: usize, _rows: &StarRows, heads: &[RowId]) -> Result<()> {
-        let absent = heads.iter().filter(|head| **head == NO_ROW).count();
-        self.note_found(arm, heads.len(), heads.len() - absent);
+        let counters = &self.join.arms()[arm].miss.counters;
+        counters.note_located(heads, self.hopeless);
         Ok(())
     }
 

@@ -3,9 +3,7 @@
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use fletching_kernels::join::Residual;
-use fletching_kernels::{
-    JoinPairs, NO_ROW, ProbeCursor, StarRows, TableCursor, finish_pairs, gather, join_pairs,
-};
+use fletching_kernels::{JoinPairs, ProbeCursor, StarRows, TableCursor, finish_pairs, gather, join_pairs};
 
 use super::counters::Hopeless;
 use super::lookup_join::{JoinOutput, LookupJoin, OutputColumn, as_verdict, evaluate, evaluate_all};
@@ -36,8 +34,7 @@ impl LookupJoin {
             null_keys: null_keys(counted_nulls(arm, &keys)),
             too_old: 0,
         };
-        let absent = heads.iter().filter(|head| **head == NO_ROW).count();
-        arm.miss.counters.note_located(heads.len(), absent, hopeless);
+        arm.miss.counters.note_located(&heads, hopeless);
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {

@@ -47,7 +47,8 @@ impl ClusteredRows {
     /// over, and returns how many keys were found.
     ///
     /// Returns nothing, and hands nothing over, where that is no gain or keys want more than to be found: where
-    /// fewer than half of the keys were found the last time, and for NULL keys and dictionaries.
+    /// fewer than half of the keys were found the last time, and where keys are NULL, in a dictionary, or such as
+    /// no table of this kind can hold.
     ///
     /// # Errors
     ///
