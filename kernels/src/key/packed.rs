@@ -15,6 +15,7 @@ use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
 use arrow_schema::DataType;
 
 use super::words::KeyWord;
+use crate::prefetch::prefetch_range;
 
 /// The longest string that fits a word.
 const PACKED_BYTES_MAX: usize = 16;
@@ -134,10 +135,12 @@ pub(crate) fn packed_width(column: &ArrayRef, valid: Option<&NullBuffer>) -> Opt
 /// Views packed at a time.
 const BLOCK_ROWS: usize = 128;
 
-/// Hands over packed views, a block at a time: nearly always each view of a block holds its whole
-/// string, which fits the width, and then no row needs a branch of its own. The word of a misfit is
-/// nothing.
-#[expect(clippy::cast_possible_truncation, reason = "takes a view apart")]
+/// Views between two requests for what comes later.
+const CHUNK_ROWS: usize = 16;
+
+/// Hands over packed views, a block at a time: nearly always the strings of a block all fit the width, and
+/// are all held by their views, or all by the same buffer; then no row needs a branch of its own. The word of
+/// a misfit is nothing.
 fn pack_view_blocks<W: KeyWord>(
     views: &[u128],
     buffers: &[Buffer],
@@ -146,27 +149,86 @@ fn pack_view_blocks<W: KeyWord>(
     mut each: impl FnMut(&[W]),
 ) {
     let mut packed = [W::default(); BLOCK_ROWS];
-    let width_inline = width.min(INLINE_BYTES_MAX);
     let mut first = 0;
-    for views in views.chunks(BLOCK_ROWS) {
-        let mut is_plain = true;
-        for (packed, view) in packed.iter_mut().zip(views) {
-            let length = *view as u32 as usize;
-            *packed = W::cut(view >> 32);
-            // A string with a zero at its end uses fewer bytes than it has.
-            is_plain &= (length <= width_inline) & (packed.used_bytes() == length);
-        }
-        if !is_plain {
-            pack_views::<W>(views, buffers, width, |row, word| {
+    for block in views.chunks(BLOCK_ROWS) {
+        let ahead = views.get(first + 2 * BLOCK_ROWS..).unwrap_or_default();
+        let packed = &mut packed[..block.len()];
+        if !pack_alike(block, ahead, buffers, width, packed) {
+            pack_views::<W>(block, buffers, width, |row, word| {
                 packed[row] = word.map_or_else(W::default, |(word, _)| word);
                 if word.is_none() {
                     note_misfit(misfits, first + row);
                 }
             });
         }
-        each(&packed[..views.len()]);
-        first += views.len();
+        each(packed);
+        first += block.len();
     }
+}
+
+/// Packs views that are all of one kind; returns false where they are not, or one is a misfit.
+///
+/// As in `chunks_ahead`, what comes a page later is asked for meanwhile: of the views `ahead`, and of the
+/// buffer from the first one's string on.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "takes a view apart")]
+fn pack_alike<W: KeyWord>(
+    views: &[u128],
+    ahead: &[u128],
+    buffers: &[Buffer],
+    width: usize,
+    packed: &mut [W],
+) -> bool {
+    let (mut shortest, mut longest) = (usize::MAX, 0);
+    for (chunk, views) in views.chunks(CHUNK_ROWS).enumerate() {
+        let from = BLOCK_ROWS + chunk * CHUNK_ROWS;
+        prefetch_range(ahead, from..from + CHUNK_ROWS);
+        for view in views {
+            let length = *view as u32 as usize;
+            (shortest, longest) = (length.min(shortest), length.max(longest));
+        }
+    }
+    if longest > width.min(PACKED_BYTES_MAX) {
+        return false;
+    }
+    if longest <= INLINE_BYTES_MAX {
+        let mut ends_in_zero = false;
+        for (packed, view) in packed.iter_mut().zip(views) {
+            *packed = W::cut(view >> 32);
+            // A string with a zero at its end uses fewer bytes than it has.
+            ends_in_zero |= packed.used_bytes() != *view as u32 as usize;
+        }
+        return !ends_in_zero;
+    }
+    if shortest <= INLINE_BYTES_MAX {
+        return false;
+    }
+    let buffer_of = |view: &u128| (view >> 64) as u32;
+    let buffer = views.first().map_or(0, buffer_of);
+    let Some(bytes) = buffers.get(buffer as usize) else {
+        return false;
+    };
+    let ahead = ahead
+        .first()
+        .map_or(bytes.len(), |view| (view >> 96) as u32 as usize);
+    let mut is_packed = true;
+    let chunks = packed.chunks_mut(CHUNK_ROWS).zip(views.chunks(CHUNK_ROWS));
+    for (chunk, (packed, views)) in chunks.enumerate() {
+        let from = ahead + chunk * CHUNK_ROWS * longest;
+        prefetch_range(bytes, from..from + CHUNK_ROWS * longest);
+        for (packed, view) in packed.iter_mut().zip(views) {
+            let (from, length) = ((view >> 96) as u32 as usize, *view as u32 as usize);
+            // Of 13 to 16 bytes the first eight, and the last, which overlap them.
+            let string = bytes.get(from..from + length).unwrap_or_default();
+            let (first, last) = (string.first_chunk(), string.last_chunk());
+            let first = first.map_or(0, |first| u64::from_le_bytes(*first));
+            let last = last.map_or(0, |last| u64::from_le_bytes(*last));
+            let beyond = last >> (8 * (PACKED_BYTES_MAX - length));
+            *packed = W::cut(u128::from(first) | u128::from(beyond) << 64);
+            is_packed &= (buffer_of(view) == buffer) & (last >> 56 != 0);
+        }
+    }
+    is_packed
 }
 
 /// Packs the views of a column that is a key by itself, and notes the misfits; nothing where it has none.
@@ -239,9 +301,10 @@ fn note_misfit(misfits: &mut Vec<u32>, row: usize) {
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::builder::StringViewBuilder;
     use arrow_array::{ArrayRef, BinaryArray, LargeStringArray, StringArray, StringViewArray};
 
-    use super::{packed_width, place_packed};
+    use super::{packed_views, packed_width, place_packed};
 
     fn pack(column: &ArrayRef, width: u32) -> (Vec<u128>, Vec<u32>) {
         let (mut words, mut misfits) = (vec![0_u128; column.len()], Vec::new());
@@ -288,6 +351,38 @@ mod tests {
             let (from_views, misfits) = pack(&views, 8);
             assert_eq!((&from_views, &misfits), (&pack(&plain, 8).0, &pack(&plain, 8).1));
             assert_eq!(misfits.len(), rows / 130);
+        }
+    }
+
+    #[test]
+    fn blocks_of_views_into_buffers_pack_like_others() {
+        let long = |row: usize| "0123456789abcdef"[..13 + row % 4].replacen('0', &(row % 10).to_string(), 1);
+        let check = |text: &dyn Fn(usize) -> String, width: u32, buffer_bytes: u32| {
+            let texts: Vec<String> = (0..400).map(text).collect();
+            let plain: ArrayRef = Arc::new(StringArray::from_iter_values(&texts));
+            let mut views = StringViewBuilder::new().with_fixed_block_size(buffer_bytes);
+            texts.iter().for_each(|text| views.append_value(text));
+            let views: ArrayRef = Arc::new(views.finish());
+            assert_eq!(pack(&views, width), pack(&plain, width));
+            assert_eq!(
+                packed_views::<u128>(&views, width, &mut Vec::new()),
+                Some(pack(&plain, width).0)
+            );
+        };
+        for buffer_bytes in [1 << 20, 1000] {
+            check(&long, 16, buffer_bytes);
+            // Some too long, some with a zero at the end, some held by their views.
+            check(&long, 14, buffer_bytes);
+            check(
+                &|row| long(row).replace('c', if row == 252 { "\0" } else { "c" }),
+                16,
+                buffer_bytes,
+            );
+            check(
+                &|row| if row == 130 { "short".into() } else { long(row) },
+                16,
+                buffer_bytes,
+            );
         }
     }
 
