@@ -16,7 +16,7 @@
 //! Boncz, "DSM vs. NSM: CPU performance tradeoffs in block-oriented query processing" (DaMoN 2008).
 
 use arrow_array::{Array, ArrayRef, new_null_array};
-use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer};
+use arrow_buffer::{ArrowNativeType, Buffer, MutableBuffer, NullBuffer};
 use arrow_schema::DataType;
 use rayon::prelude::*;
 
@@ -108,18 +108,26 @@ impl Interleaved {
         let rows = columns.first().map_or(0, |column| column.len());
         let mut fields = fields_of(columns, rows)?;
         let (stride, key_offset) = place(&mut fields, 0);
-        let mut bytes = room_for(rows, stride);
         let copy = |(at, block): (usize, &mut [u8])| {
             for field in &fields {
                 copy_rows(field, at * COPY_ROWS, block, stride);
             }
         };
         let block_bytes = COPY_ROWS * stride;
-        if parallel {
+        let bytes = if parallel {
+            let mut bytes = room_for(rows, stride);
             bytes.par_chunks_mut(block_bytes).enumerate().for_each(copy);
+            bytes
         } else {
-            bytes.chunks_mut(block_bytes).enumerate().for_each(copy);
-        }
+            // Zeroed a block at a time, while it is in cache.
+            let mut bytes = MutableBuffer::with_capacity((rows + 1) * stride);
+            for at in 0..=rows / COPY_ROWS {
+                let from = bytes.len();
+                bytes.resize((from + block_bytes).min((rows + 1) * stride), 0);
+                copy((at, &mut bytes[from..]));
+            }
+            bytes
+        };
         Ok(Self {
             bytes: bytes.into(),
             stride,

@@ -83,10 +83,16 @@ impl<W: Copy + Eq + Default, const N: usize> Bucket<W, N> {
         self.rows[slot] | u32::from(equal == 0).wrapping_neg()
     }
 
-    /// Returns the number of slots in use.
+    /// Returns the number of slots in use, and whether one of them has a key.
     #[inline(always)]
-    fn filled(&self) -> usize {
-        self.rows.iter().map(|row| usize::from(*row != NO_ROW)).sum()
+    fn filled(&self, key: W) -> (usize, bool) {
+        let (mut filled, mut is_there) = (0, false);
+        for slot in 0..N {
+            let is_used = self.rows[slot] != NO_ROW;
+            filled += usize::from(is_used);
+            is_there |= is_used & (self.keys[slot] == key);
+        }
+        (filled, is_there)
     }
 
     /// Returns the slot of a confirmed row of a key.
@@ -274,12 +280,12 @@ pub(crate) fn put<W: Copy + Eq + Default, const N: usize>(
 ) -> Put {
     for at in from..buckets.len() {
         let bucket = &mut buckets[at];
-        if let Some(slot) = bucket.slot_of(key, &same) {
+        let (filled, is_there) = bucket.filled(key);
+        if is_there && let Some(slot) = bucket.slot_of(key, &same) {
             let head = bucket.rows[slot];
             bucket.rows[slot] = row;
             return Put::Replaced(head);
         }
-        let filled = bucket.filled();
         if filled < N {
             bucket.keys[filled] = key;
             bucket.rows[filled] = row;

@@ -282,9 +282,7 @@ fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) -> bo
         StarKind::Left => rows.push_arm(heads),
         StarKind::Inner if missing == 0 => rows.push_arm(heads),
         StarKind::Inner => {
-            let positions = positions_where(&heads, |head| head != NO_ROW);
-            let found = positions.iter().map(|position| heads[*position as usize]);
-            let found = found.collect();
+            let (positions, found) = found_among(&heads, heads.len() - missing);
             rows.narrow(positions, found);
         }
         StarKind::LeftSemi => {
@@ -295,6 +293,20 @@ fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) -> bo
         }
     }
     rows.len < before
+}
+
+/// Returns the positions of so many heads that are rows, ascending, and these rows.
+fn found_among(heads: &[RowId], count: usize) -> (Vec<u32>, Vec<RowId>) {
+    // Each is written, and the place to write moves on past a row: one place more than there are rows.
+    let (mut positions, mut found) = (vec![0; count + 1], vec![NO_ROW; count + 1]);
+    let mut kept = 0;
+    for (position, head) in (0_u32..).zip(heads) {
+        (positions[kept], found[kept]) = (position, *head);
+        kept += usize::from(*head != NO_ROW);
+    }
+    positions.truncate(kept);
+    found.truncate(kept);
+    (positions, found)
 }
 
 /// Returns the positions whose head passes, ascending.
