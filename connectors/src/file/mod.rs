@@ -22,6 +22,8 @@ mod sink;
 mod source;
 #[cfg(any(feature = "csv", feature = "json"))]
 pub(crate) mod text;
+#[cfg(feature = "parquet")]
+mod text_bounds;
 mod writeback;
 
 use std::path::Path;

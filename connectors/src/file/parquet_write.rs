@@ -9,12 +9,13 @@
 //!
 //! Values are written by a dictionary until it is too large. A column whose dictionary was is written
 //! plainly from the next row group on: a dictionary of its first values takes room, and gains nothing.
+//! The statistics of short texts are made here rather than by the library (`text_bounds.rs`).
 
 use std::io::{self, BufWriter};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{
@@ -23,7 +24,7 @@ use parquet::arrow::arrow_writer::{
 use parquet::basic::{Compression, Encoding, GzipLevel, PageType, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageEncodingStats};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use rayon::prelude::{
@@ -32,6 +33,7 @@ use rayon::prelude::{
 
 use super::atomic::AtomicFile;
 use super::encode::{Encoder, unbuffered};
+use super::text_bounds::TextBounds;
 
 /// How pages are packed, by the option's word.
 pub(crate) struct ParquetPacking;
@@ -55,20 +57,47 @@ impl ParquetPacking {
 /// hold.
 const ROWS_PENDING_MAX: usize = 1 << 17;
 
-/// The writers of a column's leaves in the row group at hand.
-type ColumnWriters = Vec<ArrowColumnWriter>;
+/// A column of the row group at hand.
+struct Column {
+    /// The writers of its leaves.
+    writers: Vec<ArrowColumnWriter>,
+    /// The bounds of its texts, if they began short.
+    bounds: Option<TextBounds>,
+}
+
+impl Column {
+    fn write(&mut self, schema: &SchemaRef, at: usize, batch: &RecordBatch) -> Result<(), ParquetError> {
+        let values = batch.column(at);
+        if let (Some(bounds), Some(texts)) = (&mut self.bounds, values.as_string_view_opt()) {
+            bounds.take(texts);
+        }
+        let leaves = compute_leaves(schema.field(at), values)?;
+        let mut leaves = leaves.iter().zip(&mut self.writers);
+        leaves.try_for_each(|(leaf, writer)| writer.write(leaf))
+    }
+
+    fn close(self) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+        let chunks = self.writers.into_iter().map(|writer| {
+            let mut chunk = writer.close()?;
+            if let Some(bounds) = &self.bounds {
+                bounds.complete(chunk.close_mut())?;
+            }
+            Ok(chunk)
+        });
+        chunks.collect()
+    }
+}
 
 /// Writes Parquet.
 pub(crate) struct ParquetEncoder {
     file: SerializedFileWriter<BufWriter<AtomicFile>>,
-    factory: ArrowRowGroupWriterFactory,
     /// Leaves that had too many values for a dictionary.
     plain: Vec<ColumnPath>,
     packing: usize,
     schema: SchemaRef,
     row_group_rows: usize,
     groups: usize,
-    columns: Vec<ColumnWriters>,
+    columns: Vec<Column>,
     /// Rows given to `columns`.
     rows_in_group: usize,
     pending: Vec<RecordBatch>,
@@ -85,10 +114,9 @@ impl ParquetEncoder {
     ) -> Result<Self, ArrowError> {
         let properties = Some(properties(packing).build());
         let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(schema), properties)?;
-        let (file, factory) = writer.into_serialized_writer()?;
+        let (file, _) = writer.into_serialized_writer()?;
         Ok(Self {
             file,
-            factory,
             plain: Vec::new(),
             packing,
             schema: Arc::clone(schema),
@@ -103,15 +131,29 @@ impl ParquetEncoder {
 
     /// Makes the writers of the next row group, gathered by column.
     fn start_group(&mut self) -> Result<(), ArrowError> {
-        let mut columns: Vec<ColumnWriters> = self.schema.fields().iter().map(|_| Vec::new()).collect();
-        let leaves = self.factory.create_column_writers(self.groups)?;
+        let column = |at: usize| Column {
+            writers: Vec::new(),
+            bounds: self.is_of_short_texts(at).then(TextBounds::default),
+        };
+        let mut columns: Vec<Column> = (0..self.schema.fields().len()).map(column).collect();
+        let leaves = self.factory(&columns)?.create_column_writers(self.groups)?;
         for (leaf, writer) in leaves.into_iter().enumerate() {
             let root = self.file.schema_descr().get_column_root_idx(leaf);
-            columns[root].push(writer);
+            columns[root].writers.push(writer);
         }
         self.columns = columns;
         self.groups += 1;
         Ok(())
+    }
+
+    /// Says whether what is pending of a column are texts that lie within their views.
+    fn is_of_short_texts(&self, column: usize) -> bool {
+        let mut pending = self
+            .pending
+            .iter()
+            .map(|batch| batch.column(column).as_string_view_opt());
+        *self.schema.field(column).data_type() == DataType::Utf8View
+            && pending.all(|texts| texts.is_some_and(TextBounds::serve))
     }
 
     /// Encodes what is pending.
@@ -123,17 +165,12 @@ impl ParquetEncoder {
             self.start_group()?;
         }
         let (pending, schema) = (&self.pending, &self.schema);
-        self.columns.par_iter_mut().enumerate().try_for_each(
-            |(at, writers)| -> Result<(), ParquetError> {
-                for batch in pending {
-                    let leaves = compute_leaves(schema.field(at), batch.column(at))?;
-                    for (leaf, writer) in leaves.iter().zip(writers.iter_mut()) {
-                        writer.write(leaf)?;
-                    }
-                }
-                Ok(())
-            },
-        )?;
+        let columns = self.columns.par_iter_mut().enumerate();
+        columns.try_for_each(|(at, column)| {
+            pending
+                .iter()
+                .try_for_each(|batch| column.write(schema, at, batch))
+        })?;
         self.rows_in_group += self.rows_pending;
         self.rows_pending = 0;
         self.pending.clear();
@@ -146,12 +183,11 @@ impl ParquetEncoder {
         if self.rows_in_group == 0 {
             return Ok(());
         }
-        let close = |writers: ColumnWriters| -> Result<Vec<ArrowColumnChunk>, ParquetError> {
-            writers.into_iter().map(ArrowColumnWriter::close).collect()
-        };
         let columns = std::mem::take(&mut self.columns);
-        let chunks: Vec<_> = columns.into_par_iter().map(close).collect::<Result<_, _>>()?;
-        let plain_before = self.plain.len();
+        let chunks: Vec<_> = columns
+            .into_par_iter()
+            .map(Column::close)
+            .collect::<Result<_, _>>()?;
         let mut group = self.file.next_row_group()?;
         for chunk in chunks.into_iter().flatten() {
             let written = &chunk.close().metadata;
@@ -162,18 +198,21 @@ impl ParquetEncoder {
         }
         group.close()?;
         self.rows_in_group = 0;
-        if self.plain.len() > plain_before {
-            self.factory = self.plainer_factory()?;
-        }
         Ok(())
     }
 
-    /// Makes what makes the writers of columns, some of which are written plainly.
-    fn plainer_factory(&self) -> Result<ArrowRowGroupWriterFactory, ArrowError> {
+    /// Makes what makes the writers of columns: some write plainly, and some leave statistics to us.
+    fn factory(&self, columns: &[Column]) -> Result<ArrowRowGroupWriterFactory, ArrowError> {
         let plain = |properties: WriterPropertiesBuilder, leaf: &ColumnPath| {
             properties.set_column_dictionary_enabled(leaf.clone(), false)
         };
         let properties = self.plain.iter().fold(properties(self.packing), plain);
+        let bounded = columns.iter().zip(self.schema.fields());
+        let bounded = bounded.filter(|(column, _)| column.bounds.is_some());
+        let properties = bounded.fold(properties, |properties, (_, field)| {
+            let leaf = ColumnPath::new(vec![field.name().clone()]);
+            properties.set_column_statistics_enabled(leaf, EnabledStatistics::None)
+        });
         // Properties come from a file, of which there is no other need.
         let schema = self.file.schema_descr().root_schema_ptr();
         let nowhere = SerializedFileWriter::new(io::sink(), schema, Arc::new(properties.build()))?;
