@@ -8,12 +8,15 @@
 use arrow_buffer::NullBuffer;
 use rayon::prelude::*;
 
-use super::bucket::{BLOCK_ROWS, Bucket, BucketTable, Put, home_of, low_half, put};
+use super::bucket::{Bucket, BucketTable, Put, home_of, low_half, put};
 use super::chain::Chains;
 use crate::RowId;
 
 /// Fewer rows than this are built faster by one thread than parted for several.
 const PARALLEL_ROWS_MIN: usize = 1 << 16;
+
+/// How long before a key is put its line is asked for.
+const ROWS_AHEAD: usize = 64;
 
 /// Bucket ranges for each thread: several, so that no thread waits long for the slowest.
 const RANGES_PER_THREAD: usize = 4;
@@ -45,7 +48,7 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         if self.parallel && threads > 1 && room >= PARALLEL_ROWS_MIN {
             self.fill_ranges(&mut table, &mut chains, threads, hash_key);
         } else {
-            self.fill_blocks(&mut table, &mut chains, hash_key);
+            self.fill_alone(&mut table, &mut chains, hash_key);
         }
         (table, chains)
     }
@@ -54,13 +57,13 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         self.valid.is_none_or(|valid| valid.is_valid(row))
     }
 
-    /// Fills from the last block of rows to the first; while the rows of one are put, the lines of the
-    /// next are on their way.
+    /// Fills from the last row to the first. The line of a key is asked for some rows before it is put, row
+    /// after row: of many that are asked for at once the last would wait for the first.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the row count was checked to fit row ids"
     )]
-    fn fill_blocks<W, const N: usize>(
+    fn fill_alone<W, const N: usize>(
         &self,
         table: &mut BucketTable<W, N>,
         chains: &mut Chains,
@@ -68,25 +71,23 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
     ) where
         W: Copy + Eq + Default + Send + Sync,
     {
-        let ask = |table: &BucketTable<W, N>, end: usize, block: &mut [(u64, W)]| {
-            for (row, slot) in (block_start(end)..end).zip(block) {
-                *slot = hash_key(row);
-                table.prefetch(table.home(slot.0));
-            }
+        let ask = |table: &BucketTable<W, N>, row: usize, slot: &mut (u64, W)| {
+            *slot = hash_key(row);
+            table.prefetch(table.home(slot.0));
         };
-        let mut block = [(0_u64, W::default()); BLOCK_ROWS];
-        let mut next = block;
-        let mut end = self.count;
-        ask(table, end, &mut block);
-        while end > 0 {
-            let start = block_start(end);
-            ask(table, start, &mut next);
-            for row in (start..end).rev().filter(|row| self.is_valid(*row)) {
-                let ((hash, key), id) = (block[row - start], row as RowId);
+        let mut asked = [(0_u64, W::default()); ROWS_AHEAD];
+        for row in self.count.saturating_sub(ROWS_AHEAD)..self.count {
+            ask(table, row, &mut asked[row % ROWS_AHEAD]);
+        }
+        for row in (0..self.count).rev() {
+            let slot = &mut asked[row % ROWS_AHEAD];
+            let ((hash, key), id) = (*slot, row as RowId);
+            if let Some(before) = row.checked_sub(ROWS_AHEAD) {
+                ask(table, before, slot);
+            }
+            if self.is_valid(row) {
                 table.put_linked(hash, key, id, |other| (self.same)(id, other), chains);
             }
-            std::mem::swap(&mut block, &mut next);
-            end = start;
         }
     }
 
@@ -175,11 +176,6 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
     }
 }
 
-/// Returns the first row of the block that ends at a row.
-fn block_start(end: usize) -> usize {
-    end.saturating_sub(BLOCK_ROWS)
-}
-
 /// What one thread did to its range of buckets.
 #[derive(Default)]
 struct Range {
@@ -198,7 +194,7 @@ mod tests {
     use crate::index::chain::Chains;
     use crate::key::hash::KeyHasher;
 
-    /// Fills by ranges, on as many imagined threads as asked, and by blocks; compares all answers.
+    /// Fills by ranges, on as many imagined threads as asked, and alone; compares all answers.
     fn check(keys: &[u64], hash_mask: u64, threads: usize) {
         let valid = NullBuffer::from_iter((0..keys.len()).map(|row| row % 5 != 4));
         let rows = Rows {
@@ -215,25 +211,25 @@ mod tests {
                 Chains::new(keys.len()),
             )
         });
-        let [(blocks, block_chains), (ranges, range_chains)] = &mut filled;
-        rows.fill_blocks(blocks, block_chains, hash_key);
+        let [(alone, alone_chains), (ranges, range_chains)] = &mut filled;
+        rows.fill_alone(alone, alone_chains, hash_key);
         rows.fill_ranges(ranges, range_chains, threads, hash_key);
 
-        assert_eq!(block_chains.keys(), range_chains.keys());
-        assert_eq!(block_chains.first_duplicate(), range_chains.first_duplicate());
+        assert_eq!(alone_chains.keys(), range_chains.keys());
+        assert_eq!(alone_chains.first_duplicate(), range_chains.first_duplicate());
         for (row, key) in (0..).zip(keys) {
-            assert_eq!(block_chains.next(row), range_chains.next(row));
+            assert_eq!(alone_chains.next(row), range_chains.next(row));
             let hash = hasher.word(*key);
-            assert_eq!(home_of(hash, blocks.bucket_count()), blocks.home(hash) as usize);
-            let found = [&*blocks, &*ranges]
-                .map(|table| table.find(table.home(hash), *key, low_half(hash), |_| true));
+            assert_eq!(home_of(hash, alone.bucket_count()), alone.home(hash) as usize);
+            let found =
+                [&*alone, &*ranges].map(|table| table.find(table.home(hash), *key, low_half(hash), |_| true));
             assert_eq!(found[0], found[1]);
             assert!(row % 5 == 4 || (found[0] != NO_ROW && found[0] <= row));
         }
     }
 
     #[test]
-    fn ranges_and_blocks_agree_also_where_rows_wait() {
+    fn ranges_and_one_thread_agree_also_where_rows_wait() {
         let keys: Vec<u64> = (0..3000).map(|row| row * 7 % 1700).collect();
         for threads in [1, 2, 8] {
             check(&keys, u64::MAX, threads);

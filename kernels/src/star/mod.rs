@@ -14,10 +14,12 @@
 //! chunk runs through the arms after it. So one chunk an arm is held, however the arms multiply.
 //!
 //! - `finder.rs`: how an arm finds its rows.
+//! - `found.rs`: which rows of an arm were found, and where.
 //! - `rows.rs`: joined rows as lists of row ids, and how they narrow and widen.
 //! - `walk.rs`: the walk itself.
 
 mod finder;
+mod found;
 mod rows;
 mod walk;
 

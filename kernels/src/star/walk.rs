@@ -3,6 +3,7 @@
 use arrow_array::BooleanArray;
 
 use super::finder::KnownHeads;
+use super::found::found_among;
 use super::{StarArm, StarFinder, StarKind, StarProbe, StarRows};
 use crate::{
     AsOfCondition, JoinKind, JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs,
@@ -293,20 +294,6 @@ fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) -> bo
         }
     }
     rows.len < before
-}
-
-/// Returns the positions of so many heads that are rows, ascending, and these rows.
-fn found_among(heads: &[RowId], count: usize) -> (Vec<u32>, Vec<RowId>) {
-    // Each is written, and the place to write moves on past a row: one place more than there are rows.
-    let (mut positions, mut found) = (vec![0; count + 1], vec![NO_ROW; count + 1]);
-    let mut kept = 0;
-    for (position, head) in (0_u32..).zip(heads) {
-        (positions[kept], found[kept]) = (position, *head);
-        kept += usize::from(*head != NO_ROW);
-    }
-    positions.truncate(kept);
-    found.truncate(kept);
-    (positions, found)
 }
 
 /// Returns the positions whose head passes, ascending.
