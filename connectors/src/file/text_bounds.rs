@@ -119,7 +119,7 @@ impl TextBounds {
         for page in starts.windows(2) {
             let page = page[0]..page[1];
             let nulls = self.null_count(&page);
-            // A page without a text has none beside its rows either.
+            // A page of NULLs alone has no bounds, whatever its neighbours have.
             let bounds = self.of(&page).filter(|_| nulls < page.len());
             let (least, greatest) = bounds.unwrap_or_default();
             order.add(bounds);
@@ -187,23 +187,25 @@ impl<'a> PageOrder<'a> {
 
 /// Returns the least and the greatest of some texts, unless all are NULL.
 fn bounds(texts: &StringViewArray) -> Option<(String, String)> {
-    if texts.null_count() == 0 {
-        let first = key(*texts.views().first()?);
-        let (mut least, mut greatest, mut too_long) = (first, first, 0);
-        for view in texts.views() {
-            too_long |= length(*view).saturating_sub(INLINE_BYTES_MAX);
-            // Soon hardly any text is less or greater than all before it: branches are faster here.
-            let key = key(*view);
-            if key > greatest {
-                greatest = key;
-            }
-            if key < least {
-                least = key;
-            }
+    let is_null = |row: usize| texts.nulls().is_some_and(|nulls| nulls.is_null(row));
+    let (mut least, mut greatest, mut too_long) = (u128::MAX, 0, 0);
+    for (row, view) in texts.views().iter().enumerate() {
+        if is_null(row) {
+            continue;
         }
-        if too_long == 0 {
-            return Some((text(least), text(greatest)));
+        too_long |= length(*view).saturating_sub(INLINE_BYTES_MAX);
+        // Soon hardly any text is less or greater than all before it: branches are faster here.
+        let key = key(*view);
+        if key > greatest {
+            greatest = key;
         }
+        if key < least {
+            least = key;
+        }
+    }
+    if too_long == 0 {
+        // No text has the greatest key there is.
+        return (least < u128::MAX).then(|| (text(least), text(greatest)));
     }
     let least = texts.iter().flatten().min()?;
     let greatest = texts.iter().flatten().max()?;
