@@ -2,15 +2,15 @@
 
 use crate::key::NullEquality;
 use crate::key::class::KeyClass;
-use crate::key::words::WordPlan;
+use crate::key::words::{Place, WordPlan};
 
 /// Names how an index stores its keys. Chosen once, when the index is built; every layout gives
 /// the same answers.
 ///
 /// | layout | keys | bytes a row |
 /// |---|---|---|
-/// | `Dense` | one whole number, date or time whose range is narrow | 4 for each number of the range |
-/// | `Fixed8` | tuples of fixed widths and short strings, together at most 8 bytes; a long string of a tuple counts 4, and has an index of its own | 16 |
+/// | `Dense` | one whole number, date, time or decimal whose range is narrow | 4 for each number of the range |
+/// | `Fixed8` | tuples of fixed widths and short strings, together at most 8 bytes; a whole number of a tuple, and a decimal, counts no more than its distance from the least takes; a long string of a tuple counts 4, and has an index of its own | 16 |
 /// | `Fixed16` | the same, at most 16 bytes | 27 |
 /// | `Bytes` | one string or binary of any length | 12, and 16 for views where the column has none |
 /// | `Rows` | any other tuple that arrow-row encodes | 12, and 8 + the encoded length |
@@ -28,7 +28,7 @@ use crate::key::words::WordPlan;
 /// assert_eq!(KeyIndex::build(&[dates.clone()], &options)?.layout(), KeyLayout::Dense);
 /// assert_eq!(KeyIndex::build(&[symbols], &options)?.layout(), KeyLayout::Fixed8);
 /// assert_eq!(KeyIndex::build(&[names.clone()], &options)?.layout(), KeyLayout::Bytes);
-/// assert_eq!(KeyIndex::build(&[dates, names], &options)?.layout(), KeyLayout::Fixed16);
+/// assert_eq!(KeyIndex::build(&[dates, names], &options)?.layout(), KeyLayout::Fixed8);
 /// assert_eq!(KeyIndex::build(&[tags], &options)?.layout(), KeyLayout::Rows);
 /// # Ok::<(), KernelError>(())
 /// ```
@@ -90,16 +90,16 @@ pub(crate) enum KeyShape {
 }
 
 impl KeyShape {
-    /// Finds the narrowest shape that fits the key, or the forced layout. `widths` are the bytes
-    /// of each column in a word, where it has a place there.
+    /// Finds the narrowest shape that fits the key, or the forced layout. `places` are those of each
+    /// column in a word, where it has one.
     pub(crate) fn of(
         classes: &[KeyClass],
-        widths: &[Option<u32>],
+        places: &[Option<Place>],
         null_bits: bool,
         layout: Option<KeyLayout>,
         is_binary: bool,
     ) -> Result<Self, &'static str> {
-        let plan = WordPlan::new(widths, null_bits);
+        let plan = WordPlan::new(places, null_bits);
         let sign = match classes {
             [KeyClass::Integer { signed, .. }] => Some(*signed),
             _ => None,

@@ -7,7 +7,7 @@
 //!
 //!   layout    file             a key is …
 //!   Dense     dense.rs         the position in an array of row ids
-//!   Fixed8    word_table.rs    a u64  │ (short strings too: key/packed.rs)
+//!   Fixed8    word_table.rs    a u64  │ (what of a column is in it: places.rs)
 //!   Fixed16   word_table.rs    a u128 │ inline in slots of their own (perfect.rs), or in buckets of one
 //!                                       cache line (bucket.rs) where they are many
 //!   Bytes     byte_table.rs    a view           │ behind 32-bit tags in such buckets
@@ -32,6 +32,7 @@ mod locate;
 mod look_up;
 mod perfect;
 mod pilots;
+mod places;
 mod ranks;
 mod row_table;
 mod tag_table;
@@ -56,9 +57,9 @@ use self::chain::Chains;
 use self::fill::Rows;
 use self::finder::{Finder, not_possible};
 use self::layout::KeyShape;
+use self::places::Placed;
 use self::ranks::Ranks;
-use crate::key::class::{KeyClass, decode, key_type};
-use crate::key::packed::packed_width;
+use crate::key::class::{decode, key_type};
 use crate::{KernelError, NO_ROW, NullEquality, RowId};
 
 /// Maps the keys of a build side (a table) to its row ids.
@@ -123,7 +124,7 @@ impl KeyIndex {
     /// let account: ArrayRef = Arc::new(Int64Array::from(vec![1, 1, 2]));
     /// let currency: ArrayRef = Arc::new(Int32Array::from(vec![978, 840, 978]));
     /// let index = KeyIndex::build(&[account, currency], &BuildOptions::default())?;
-    /// assert_eq!(index.layout(), KeyLayout::Fixed16);
+    /// assert_eq!(index.layout(), KeyLayout::Fixed8);
     /// assert!(index.is_unique());
     /// # Ok::<(), KernelError>(())
     /// ```
@@ -140,34 +141,20 @@ impl KeyIndex {
             .enumerate()
             .map(|(position, column)| key_type(position, column.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
-        let mut classes: Vec<KeyClass> = types.iter().map(KeyClass::of).collect();
+        let columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
 
         let null_equals_null = options.null_equality == NullEquality::NullEqualsNull;
         let nulls = union_nulls(&columns);
         let is_single = columns.len() == 1;
         let null_bits = null_equals_null && !is_single && nulls.is_some();
         let is_binary = matches!(types.as_slice(), [DataType::FixedSizeBinary(_)]);
-        // A row with a NULL is packed by its other columns, if NULL is a key at all.
-        let width = |(class, column): (&KeyClass, &ArrayRef)| match class {
-            KeyClass::Bytes => packed_width(column, column.nulls()),
-            class => class.word_bytes(),
-        };
-        let mut widths: Vec<_> = classes.iter().zip(&columns).map(width).collect();
-        let null_bytes = if null_bits { columns.len().div_ceil(8) } else { 0 };
-        let null_bytes = u32::try_from(null_bytes).unwrap_or(u32::MAX);
-        let ranks = match options.layout {
-            Some(KeyLayout::Rows) => None,
-            _ => Ranks::build(&columns, &classes, &widths, null_bytes, options)?,
-        };
-        if let Some(ranks) = &ranks {
-            columns = ranks.replace(columns, &mut Vec::new())?;
-            for at in (0..columns.len()).filter(|at| ranks.has(*at)) {
-                classes[at] = KeyClass::of(columns[at].data_type());
-                widths[at] = classes[at].word_bytes();
-            }
-        }
-        let shape = KeyShape::of(&classes, &widths, null_bits, options.layout, is_binary)
+        let Placed {
+            columns,
+            classes,
+            places,
+            ranks,
+        } = Placed::of(columns, &types, null_bits, options)?;
+        let shape = KeyShape::of(&classes, &places, null_bits, options.layout, is_binary)
             .map_err(|reason| not_possible(options.layout, reason))?;
         let nulls_decide = is_single
             || !null_equals_null

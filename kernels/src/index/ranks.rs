@@ -16,38 +16,39 @@ use arrow_buffer::ScalarBuffer;
 use super::KeyIndex;
 use super::layout::BuildOptions;
 use crate::key::class::KeyClass;
+use crate::key::words::{KeyWord, Place};
 use crate::{KernelError, NO_ROW, NullEquality};
 
 /// The bytes of a rank.
 const RANK_BYTES: u32 = 4;
-
-/// The widest word.
-const WORD_BYTES_MAX: u32 = 16;
 
 /// The indexes of the ranked columns of a tuple, by position.
 pub(super) struct Ranks(Vec<Option<Box<KeyIndex>>>);
 
 impl Ranks {
     /// Chooses the columns to rank, so that the tuple fits a word; nothing where it fits without,
-    /// cannot, or is no tuple. `widths` are the columns' bytes in a word, where they have a place.
+    /// cannot, or is no tuple. `places` are the columns' in a word, where they have one.
     pub(super) fn build(
         columns: &[ArrayRef],
         classes: &[KeyClass],
-        widths: &[Option<u32>],
+        places: &[Option<Place>],
         null_bytes: u32,
         options: &BuildOptions,
     ) -> Result<Option<Self>, KernelError> {
-        let mut widths: Vec<u32> = widths.iter().map(|width| width.unwrap_or(u32::MAX)).collect();
+        let mut widths: Vec<u32> = places
+            .iter()
+            .map(|place| place.map_or(u32::MAX, Place::bytes))
+            .collect();
         let total = |widths: &[u32]| {
             widths
                 .iter()
                 .fold(null_bytes, |sum, width| sum.saturating_add(*width))
         };
-        if columns.len() < 2 || total(&widths) <= WORD_BYTES_MAX {
+        if columns.len() < 2 || total(&widths) <= u128::BYTES {
             return Ok(None);
         }
         let mut ranked = vec![false; columns.len()];
-        while total(&widths) > WORD_BYTES_MAX {
+        while total(&widths) > u128::BYTES {
             let can_shrink = |at: &usize| widths[*at] > RANK_BYTES && classes[*at].word_bytes().is_none();
             let Some(widest) = (0..columns.len()).filter(can_shrink).max_by_key(|at| widths[*at]) else {
                 return Ok(None);

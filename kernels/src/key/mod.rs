@@ -15,6 +15,8 @@ pub(crate) mod class;
 pub(crate) mod float;
 pub(crate) mod hash;
 pub(crate) mod packed;
+pub(crate) mod span;
+mod values;
 pub(crate) mod words;
 
 /// Says whether NULL keys match.

@@ -293,7 +293,7 @@ pub(crate) fn place_packed<W: KeyWord>(
 
 /// Kept out of the loop, which then is short enough to be inlined whole.
 #[cold]
-fn note_misfit(misfits: &mut Vec<u32>, row: usize) {
+pub(super) fn note_misfit(misfits: &mut Vec<u32>, row: usize) {
     misfits.extend(u32::try_from(row));
 }
 

@@ -8,6 +8,8 @@
 //!                  └────────────┴────────┴───────┴────────────┘
 //! ```
 //!
+//! A whole number of several, or a decimal, may sit there as its distance from the least: `span.rs`.
+//!
 //! Null bits (one a column) are there only where NULL equals NULL and the build side has NULLs;
 //! the value of a NULL is then zero. The NULL of a single column needs no word: the index keeps
 //! its rows apart.
@@ -17,13 +19,14 @@ use std::borrow::Cow;
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{ArrowNativeType, IntervalDayTime, IntervalMonthDayNano, NullBuffer};
-use arrow_schema::{DataType, IntervalUnit, TimeUnit};
+use arrow_buffer::{ArrowNativeType, NullBuffer};
+use arrow_schema::{DataType, TimeUnit};
 
 use super::class::plain_type;
-use super::float::normal;
 use super::hash::KeyHasher;
 use super::packed::{packed_views, place_packed};
+use super::span::Span;
+use super::values::place_column;
 
 /// A word that holds a whole key: `u64` or `u128`.
 pub(crate) trait KeyWord: Copy + Eq + Default + Send + Sync + 'static {
@@ -241,76 +244,48 @@ fn load_end(bytes: &[u8], from: usize) -> Option<u128> {
     Some(u128::from_le_bytes(word))
 }
 
-/// The bits of a value, sign-extended where it has a sign; floats normalised.
-trait KeyBits: Copy {
-    fn key_bits(self) -> u128;
+/// What of a column's values sits in a word.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    /// The values as they are, or strings packed, of so many bytes.
+    Whole(u32),
+    /// Their distances from the least.
+    Distance(Span),
 }
 
-macro_rules! integer_bits {
-    ($($t:ty),*) => {$(
-        impl KeyBits for $t {
-            #[inline(always)]
-            fn key_bits(self) -> u128 {
-                self as i128 as u128
-            }
+impl Place {
+    pub(crate) fn bytes(self) -> u32 {
+        match self {
+            Self::Whole(bytes) => bytes,
+            Self::Distance(span) => span.bytes(),
         }
-    )*};
-}
-integer_bits!(i8, i16, i32, i64, i128, u8, u16, u32, u64);
-
-macro_rules! float_bits {
-    ($($t:ty),*) => {$(
-        impl KeyBits for $t {
-            #[inline(always)]
-            fn key_bits(self) -> u128 {
-                u128::from(normal(self).to_bits())
-            }
-        }
-    )*};
-}
-float_bits!(f32, f64);
-
-impl KeyBits for IntervalDayTime {
-    #[inline(always)]
-    fn key_bits(self) -> u128 {
-        u128::from(self.days.cast_unsigned()) | u128::from(self.milliseconds.cast_unsigned()) << 32
-    }
-}
-
-impl KeyBits for IntervalMonthDayNano {
-    #[inline(always)]
-    fn key_bits(self) -> u128 {
-        u128::from(self.months.cast_unsigned())
-            | u128::from(self.days.cast_unsigned()) << 32
-            | u128::from(self.nanoseconds.cast_unsigned()) << 64
     }
 }
 
 /// Where each column of a tuple sits in its word.
 #[derive(Debug, Clone)]
 pub(crate) struct WordPlan {
-    /// The bytes of each column.
-    widths: Vec<u32>,
+    places: Vec<Place>,
     null_shift: Option<u32>,
     bytes: u32,
 }
 
 impl WordPlan {
-    /// Plans the word of a tuple by its columns' widths in bytes, or returns nothing where one
-    /// has none or the word would be wider than 16 bytes.
-    pub(crate) fn new(widths: &[Option<u32>], null_bits: bool) -> Option<Self> {
-        let widths = widths.iter().copied().collect::<Option<Vec<_>>>()?;
+    /// Plans the word of a tuple by its columns' places, or returns nothing where one has none or
+    /// the word would be wider than 16 bytes.
+    pub(crate) fn new(places: &[Option<Place>], null_bits: bool) -> Option<Self> {
+        let places = places.iter().copied().collect::<Option<Vec<_>>>()?;
         let mut bytes = 0_u32;
-        for width in &widths {
-            bytes = bytes.checked_add(*width)?;
+        for place in &places {
+            bytes = bytes.checked_add(place.bytes())?;
         }
         let mut null_shift = None;
         if null_bits {
             null_shift = bytes.checked_mul(8);
-            bytes = bytes.checked_add(u32::try_from(widths.len().div_ceil(8)).ok()?)?;
+            bytes = bytes.checked_add(u32::try_from(places.len().div_ceil(8)).ok()?)?;
         }
         (bytes <= u128::BYTES).then_some(Self {
-            widths,
+            places,
             null_shift,
             bytes,
         })
@@ -336,22 +311,19 @@ impl WordPlan {
         rows: usize,
         misfits: &mut Vec<u32>,
     ) -> Cow<'a, [W]> {
-        if let ([column], None) = (columns, self.null_shift)
-            && let Some(words) = W::borrow(column)
-        {
-            return Cow::Borrowed(words);
-        }
-        if let ([column], None, [bytes]) = (columns, self.null_shift, self.widths.as_slice())
-            && let Some(words) = packed_views(column, *bytes, misfits)
-        {
-            return Cow::Owned(words);
+        if let ([column], None, [Place::Whole(bytes)]) = (columns, self.null_shift, self.places.as_slice()) {
+            if let Some(words) = W::borrow(column) {
+                return Cow::Borrowed(words);
+            }
+            if let Some(words) = packed_views(column, *bytes, misfits) {
+                return Cow::Owned(words);
+            }
         }
         let mut words = vec![W::default(); rows];
         let mut shift = 0_u32;
         let single = columns.len() == 1;
-        for (position, (column, &bytes)) in (0_u32..).zip(columns.iter().zip(&self.widths)) {
-            // A single value keeps its sign extension: the dense layout subtracts words.
-            let mask = if single { u128::MAX } else { width_mask(bytes) };
+        for (position, (column, &place)) in (0_u32..).zip(columns.iter().zip(&self.places)) {
+            let bytes = place.bytes();
             let nulls = match self.null_shift {
                 Some(null_shift) => {
                     let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
@@ -360,15 +332,21 @@ impl WordPlan {
                 }
                 None => None,
             };
-            if is_string(column.data_type()) {
-                // Where the build side has none but empty strings there may be no room to shift to.
-                let shift_packed = if bytes == 0 { 0 } else { shift };
-                place_packed(&mut words, column, shift_packed, bytes, nulls.as_ref(), misfits);
-                shift += bytes * 8;
-            } else if bytes > 0 {
-                place_column(&mut words, column, shift, mask, nulls.as_ref());
-                shift += bytes * 8;
+            match place {
+                Place::Distance(span) => span.place(&mut words, column, shift, nulls.as_ref(), misfits),
+                Place::Whole(0) if !is_string(column.data_type()) => {}
+                Place::Whole(_) if is_string(column.data_type()) => {
+                    // Where the build side has none but empty strings there may be no room to shift to.
+                    let shift = if bytes == 0 { 0 } else { shift };
+                    place_packed(&mut words, column, shift, bytes, nulls.as_ref(), misfits);
+                }
+                Place::Whole(_) => {
+                    // A single value keeps its sign extension: the dense layout subtracts words.
+                    let mask = if single { u128::MAX } else { width_mask(bytes) };
+                    place_column(&mut words, column, shift, mask, nulls.as_ref());
+                }
             }
+            shift += bytes * 8;
         }
         Cow::Owned(words)
     }
@@ -393,108 +371,6 @@ fn place_null_bits<W: KeyWord>(words: &mut [W], nulls: Option<&NullBuffer>, shif
     }
 }
 
-/// Adds the values of one column to the words; the value of a row in `nulls` counts as zero.
-fn place_column<W: KeyWord>(
-    words: &mut [W],
-    column: &ArrayRef,
-    shift: u32,
-    mask: u128,
-    nulls: Option<&NullBuffer>,
-) {
-    macro_rules! place {
-        ($t:ty) => {
-            place_values(
-                words,
-                column
-                    .as_primitive::<$t>()
-                    .values()
-                    .iter()
-                    .map(|value| value.key_bits()),
-                shift,
-                mask,
-                nulls,
-            )
-        };
-    }
-    match column.data_type() {
-        DataType::Boolean => {
-            let values = column.as_boolean().values().iter().map(u128::from);
-            place_values(words, values, shift, mask, nulls);
-        }
-        DataType::FixedSizeBinary(_) => {
-            let values = column.as_fixed_size_binary();
-            let values = (0..values.len()).map(|row| little_endian(values.value(row)));
-            place_values(words, values, shift, mask, nulls);
-        }
-        DataType::Int8 => place!(Int8Type),
-        DataType::Int16 => place!(Int16Type),
-        DataType::Int32 => place!(Int32Type),
-        DataType::Int64 => place!(Int64Type),
-        DataType::UInt8 => place!(UInt8Type),
-        DataType::UInt16 => place!(UInt16Type),
-        DataType::UInt32 => place!(UInt32Type),
-        DataType::UInt64 => place!(UInt64Type),
-        DataType::Float16 => {
-            // The type of half floats has a name only in a crate of its own.
-            let values = column.as_primitive::<Float16Type>().values().iter();
-            let values = values.map(|value| u128::from(normal(*value).to_bits()));
-            place_values(words, values, shift, mask, nulls);
-        }
-        DataType::Float32 => place!(Float32Type),
-        DataType::Float64 => place!(Float64Type),
-        DataType::Date32 => place!(Date32Type),
-        DataType::Date64 => place!(Date64Type),
-        DataType::Decimal32(..) => place!(Decimal32Type),
-        DataType::Decimal64(..) => place!(Decimal64Type),
-        DataType::Decimal128(..) => place!(Decimal128Type),
-        DataType::Interval(IntervalUnit::YearMonth) => place!(IntervalYearMonthType),
-        DataType::Interval(IntervalUnit::DayTime) => place!(IntervalDayTimeType),
-        DataType::Interval(IntervalUnit::MonthDayNano) => place!(IntervalMonthDayNanoType),
-        DataType::Time32(TimeUnit::Second) => place!(Time32SecondType),
-        DataType::Time32(_) => place!(Time32MillisecondType),
-        DataType::Time64(TimeUnit::Microsecond) => place!(Time64MicrosecondType),
-        DataType::Time64(_) => place!(Time64NanosecondType),
-        DataType::Timestamp(TimeUnit::Second, _) => place!(TimestampSecondType),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => place!(TimestampMillisecondType),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => place!(TimestampMicrosecondType),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => place!(TimestampNanosecondType),
-        DataType::Duration(TimeUnit::Second) => place!(DurationSecondType),
-        DataType::Duration(TimeUnit::Millisecond) => place!(DurationMillisecondType),
-        DataType::Duration(TimeUnit::Microsecond) => place!(DurationMicrosecondType),
-        DataType::Duration(TimeUnit::Nanosecond) => place!(DurationNanosecondType),
-        // Of the other types none has a word class.
-        _ => {}
-    }
-}
-
-#[inline]
-fn place_values<W: KeyWord>(
-    words: &mut [W],
-    values: impl Iterator<Item = u128>,
-    shift: u32,
-    mask: u128,
-    nulls: Option<&NullBuffer>,
-) {
-    match nulls {
-        None => {
-            for (word, value) in words.iter_mut().zip(values) {
-                word.place(value & mask, shift);
-            }
-        }
-        Some(nulls) => {
-            for ((word, value), valid) in words.iter_mut().zip(values).zip(nulls.iter()) {
-                word.place(if valid { value & mask } else { 0 }, shift);
-            }
-        }
-    }
-}
-
-fn little_endian(bytes: &[u8]) -> u128 {
-    let mut word = [0; 16];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u128::from_le_bytes(word)
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -502,13 +378,13 @@ mod tests {
 
     use arrow_array::{ArrayRef, Int8Array, Int32Array, Int64Array};
 
-    use super::WordPlan;
+    use super::{Place, WordPlan};
     use crate::key::class::KeyClass;
 
     fn plan(columns: &[ArrayRef], null_bits: bool) -> Option<WordPlan> {
-        let width = |column: &ArrayRef| KeyClass::of(column.data_type()).word_bytes();
-        let widths: Vec<_> = columns.iter().map(width).collect();
-        WordPlan::new(&widths, null_bits)
+        let place = |column: &ArrayRef| KeyClass::of(column.data_type()).word_bytes().map(Place::Whole);
+        let places: Vec<_> = columns.iter().map(place).collect();
+        WordPlan::new(&places, null_bits)
     }
 
     #[test]

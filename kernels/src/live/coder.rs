@@ -22,7 +22,7 @@ use crate::KernelError;
 use crate::index::plain_columns;
 use crate::key::class::{KeyClass, key_type};
 use crate::key::packed::packed_width;
-use crate::key::words::WordPlan;
+use crate::key::words::{Place, WordPlan};
 
 /// Words of keys, a word for each row.
 pub(super) enum Words<'a> {
@@ -193,7 +193,8 @@ fn word_plan(types: &[DataType], text_bytes: &[Option<u32>]) -> Option<WordPlan>
     if let Some(at) = first_text {
         widths[at] = widths[at].map(|width| width + room.max(bytes) - bytes);
     }
-    WordPlan::new(&widths, false)
+    let places: Vec<_> = widths.into_iter().map(|width| width.map(Place::Whole)).collect();
+    WordPlan::new(&places, false)
 }
 
 /// Brings key columns to plain arrays, one for each type, after checking them.
