@@ -19,8 +19,10 @@
 //! generation in an interval", 2019), which need not be a power of two; filter bits and tags come
 //! from the low half.
 
+use std::ops::Range;
+
 use super::chain::Chains;
-use crate::prefetch::prefetch;
+use crate::prefetch::{prefetch, prefetch_range};
 use crate::{NO_ROW, RowId};
 
 /// Keys probed at a time: the misses of a block overlap, its state stays in the first cache.
@@ -171,6 +173,11 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
     #[inline(always)]
     pub(crate) fn prefetch(&self, home: u32) {
         prefetch(&self.buckets, home as usize);
+    }
+
+    /// Asks for the cache lines of some buckets, as far as they exist.
+    pub(crate) fn ask_for(&self, buckets: Range<usize>) {
+        prefetch_range(&self.buckets, buckets);
     }
 
     /// Returns the row found in the home bucket alone, and whether the search is over.

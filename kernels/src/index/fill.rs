@@ -1,4 +1,5 @@
-//! Fill: puts all rows of a build side into a bucket table, on one thread or on many.
+//! Fill: puts all rows of a build side into a bucket table, on one thread (words into a large one by its
+//! parts: parted.rs) or on many.
 //!
 //! On many threads, rows are first parted by home into ranges of buckets; each range is then
 //! filled by one thread alone, which needs no locks and stays in its part of memory. A row that
@@ -10,7 +11,10 @@ use rayon::prelude::*;
 
 use super::bucket::{Bucket, BucketTable, Put, home_of, low_half, put};
 use super::chain::Chains;
+use super::parted::TABLE_BYTES_MIN;
 use crate::RowId;
+use crate::key::hash::KeyHasher;
+use crate::key::words::KeyWord;
 
 /// Fewer rows than this are built faster by one thread than parted for several.
 const PARALLEL_ROWS_MIN: usize = 1 << 16;
@@ -39,21 +43,53 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
     where
         W: Copy + Eq + Default + Send + Sync,
     {
-        let room = self
-            .valid
-            .map_or(self.count, |valid| valid.len() - valid.null_count());
-        let mut table = BucketTable::with_room_for(room);
-        let mut chains = Chains::new(self.count);
-        let threads = rayon::current_num_threads();
-        if self.parallel && threads > 1 && room >= PARALLEL_ROWS_MIN {
-            self.fill_ranges(&mut table, &mut chains, threads, hash_key);
+        let (mut table, mut chains) = self.empty();
+        if self.is_for_many_threads() {
+            self.fill_ranges(&mut table, &mut chains, rayon::current_num_threads(), hash_key);
         } else {
             self.fill_alone(&mut table, &mut chains, hash_key);
         }
         (table, chains)
     }
 
-    fn is_valid(&self, row: usize) -> bool {
+    /// Builds the table and the chains of words, which are hashed as often as that is of use.
+    pub(crate) fn fill_words<W: KeyWord, const N: usize>(
+        &self,
+        words: &[W],
+        hasher: &KeyHasher,
+    ) -> (BucketTable<W, N>, Chains) {
+        let (mut table, mut chains) = self.empty();
+        let hash_key = |row: usize| (words[row].hash(hasher), words[row]);
+        if self.is_for_many_threads() {
+            self.fill_ranges(&mut table, &mut chains, rayon::current_num_threads(), hash_key);
+        } else if table.heap_bytes() >= TABLE_BYTES_MIN {
+            self.fill_parted(&mut table, &mut chains, words, hasher);
+        } else {
+            self.fill_alone(&mut table, &mut chains, hash_key);
+        }
+        (table, chains)
+    }
+
+    fn empty<W, const N: usize>(&self) -> (BucketTable<W, N>, Chains)
+    where
+        W: Copy + Eq + Default + Send + Sync,
+    {
+        (
+            BucketTable::with_room_for(self.valid_rows()),
+            Chains::new(self.count),
+        )
+    }
+
+    fn valid_rows(&self) -> usize {
+        self.valid
+            .map_or(self.count, |valid| valid.len() - valid.null_count())
+    }
+
+    fn is_for_many_threads(&self) -> bool {
+        self.parallel && rayon::current_num_threads() > 1 && self.valid_rows() >= PARALLEL_ROWS_MIN
+    }
+
+    pub(super) fn is_valid(&self, row: usize) -> bool {
         self.valid.is_none_or(|valid| valid.is_valid(row))
     }
 
@@ -205,31 +241,40 @@ mod tests {
         };
         let hasher = KeyHasher::new(hash_mask);
         let hash_key = |row: usize| (hasher.word(keys[row]), keys[row]);
-        let mut filled = [(); 2].map(|()| {
+        let mut filled = [(); 3].map(|()| {
             (
                 BucketTable::<u64, 5>::with_room_for(keys.len()),
                 Chains::new(keys.len()),
             )
         });
-        let [(alone, alone_chains), (ranges, range_chains)] = &mut filled;
+        let [
+            (alone, alone_chains),
+            (ranges, range_chains),
+            (parted, part_chains),
+        ] = &mut filled;
         rows.fill_alone(alone, alone_chains, hash_key);
         rows.fill_ranges(ranges, range_chains, threads, hash_key);
+        rows.fill_parted(parted, part_chains, keys, &hasher);
 
-        assert_eq!(alone_chains.keys(), range_chains.keys());
-        assert_eq!(alone_chains.first_duplicate(), range_chains.first_duplicate());
+        for chains in [&*range_chains, &*part_chains] {
+            assert_eq!(alone_chains.keys(), chains.keys());
+            assert_eq!(alone_chains.duplicates(), chains.duplicates());
+            assert_eq!(alone_chains.first_duplicate(), chains.first_duplicate());
+        }
         for (row, key) in (0..).zip(keys) {
             assert_eq!(alone_chains.next(row), range_chains.next(row));
+            assert_eq!(alone_chains.next(row), part_chains.next(row));
             let hash = hasher.word(*key);
             assert_eq!(home_of(hash, alone.bucket_count()), alone.home(hash) as usize);
-            let found =
-                [&*alone, &*ranges].map(|table| table.find(table.home(hash), *key, low_half(hash), |_| true));
-            assert_eq!(found[0], found[1]);
+            let found = [&*alone, &*ranges, &*parted]
+                .map(|table| table.find(table.home(hash), *key, low_half(hash), |_| true));
+            assert_eq!(found, [found[0]; 3]);
             assert!(row % 5 == 4 || (found[0] != NO_ROW && found[0] <= row));
         }
     }
 
     #[test]
-    fn ranges_and_one_thread_agree_also_where_rows_wait() {
+    fn ranges_parts_and_one_thread_agree_also_where_rows_wait() {
         let keys: Vec<u64> = (0..3000).map(|row| row * 7 % 1700).collect();
         for threads in [1, 2, 8] {
             check(&keys, u64::MAX, threads);

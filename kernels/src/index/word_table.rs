@@ -64,7 +64,7 @@ impl<W: KeyWord, const N: usize> WordTable<W, N> {
     where
         S: Fn(RowId, RowId) -> bool + Sync,
     {
-        let (table, chains) = rows.fill(|row| (words[row].hash(&hasher), words[row]));
+        let (table, chains) = rows.fill_words(words, &hasher);
         let slots = match perfect(&table, &chains, &hasher) {
             Some(perfect) => Slots::Perfect(perfect),
             None => Slots::Buckets(Buckets {
