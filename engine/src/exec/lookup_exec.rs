@@ -471,7 +471,7 @@ impl Probing {
                 Some(letters) => Some(letters.0.as_ref()),
                 None => None,
             },
-            is_kept: false,
+            kept_pieces: 0,
         };
         self.join.join(&self.pinned, rows, to, &mut |joined| {
             given += joined.num_rows();

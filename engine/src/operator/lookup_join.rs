@@ -100,8 +100,15 @@ pub(crate) struct JoinOutput<'a> {
     pub(crate) rows_max: usize,
     /// Takes the rows that are to be dead letters; without it they are counted and let go.
     pub(crate) letters: Option<&'a dyn Letters>,
-    /// Whether batches are kept until many more have come, more than the caches hold.
-    pub(crate) is_kept: bool,
+    /// How many batches like this one are joined in all, where what they give is kept until the last has come
+    /// and is more than the caches hold; else none.
+    pub(crate) kept_pieces: usize,
+}
+
+impl JoinOutput<'_> {
+    fn is_kept(&self) -> bool {
+        self.kept_pieces > 0
+    }
 }
 
 impl LookupJoin {
@@ -199,17 +206,14 @@ impl LookupJoin {
         self.pin_with(collected, pins, self.tuning)
     }
 
-    /// Takes the tables' current versions for a query that is to be run over and over: copies that
-    /// make lookups faster are made now. Those that only pay in the long run are made where
-    /// `is_long` says that it is.
+    /// Takes the tables' current versions for a query that is to be run over and over. Copies that only pay
+    /// in the long run are made where `is_long` says that it is.
     pub(crate) fn pin_for_many(&self, is_long: bool) -> Result<PinnedTables> {
         let tuning = LookupTuning {
             is_long,
             ..self.tuning
         };
-        let pinned = self.pin_with(&[], None, tuning)?;
-        pinned.interleave()?;
-        Ok(pinned)
+        self.pin_with(&[], None, tuning)
     }
 
     fn pin_with(
@@ -318,7 +322,7 @@ impl LookupJoin {
                 return Ok(());
             }
             let arms: Vec<&[RowId]> = rows.arms.iter().map(Vec::as_slice).collect();
-            emit(self.gather_joined(pinned, batch, (rows.probe.as_deref(), &arms), to.is_kept)?)
+            emit(self.gather_joined(pinned, batch, (rows.probe.as_deref(), &arms), to)?)
         })
     }
 
@@ -349,15 +353,20 @@ impl LookupJoin {
         let keys = probe.keys(0, &StarRows::identity(batch.num_rows()))?;
         let how = LookUp {
             drops_missing,
-            past_caches: to.is_kept,
+            past_caches: to.is_kept(),
             rows_max: to.rows_max,
         };
         let found = clustered.look_up(&keys, how, &mut |rows| {
             if rows.places.is_empty() {
                 return Ok(());
             }
-            let picks = [ArmPicks::gathered(table, &rows.places, to.is_kept, rows.columns)];
-            emit(self.gather_picked(pinned, batch, rows.positions.as_deref(), &picks, to.is_kept)?)
+            let picks = [ArmPicks::gathered(
+                table,
+                &rows.places,
+                to.is_kept(),
+                rows.columns,
+            )];
+            emit(self.gather_picked(pinned, batch, rows.positions.as_deref(), &picks, to.is_kept())?)
         })?;
         if let Some(found) = found {
             probe.note_found(0, batch.num_rows(), found);
@@ -372,13 +381,13 @@ impl LookupJoin {
         pinned: &PinnedTables,
         batch: &RecordBatch,
         (probe, arms): (Option<&[RowId]>, &[&[RowId]]),
-        is_kept: bool,
+        to: JoinOutput<'_>,
     ) -> Result<RecordBatch> {
         let picks = pinned.arms.iter().zip(arms);
         let picks = picks
-            .map(|(arm, rows)| ArmPicks::new(arm, rows, is_kept))
+            .map(|(arm, rows)| ArmPicks::new(arm, rows, to.kept_pieces))
             .collect::<Result<Vec<_>>>()?;
-        self.gather_picked(pinned, batch, probe, &picks, is_kept)
+        self.gather_picked(pinned, batch, probe, &picks, to.is_kept())
     }
 
     fn gather_picked(

@@ -64,7 +64,7 @@ impl LookupJoin {
             )?;
             if arm.kind.emits_pairs() && !pairs.probe.is_empty() {
                 let rows = (Some(pairs.probe.as_slice()), &[pairs.build.as_slice()][..]);
-                emit(self.gather_joined(pinned, batch, rows, to.is_kept)?)?;
+                emit(self.gather_joined(pinned, batch, rows, to)?)?;
             }
             if done {
                 return Ok(());

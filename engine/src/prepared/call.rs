@@ -24,8 +24,8 @@ pub(super) struct Call<'a> {
     pub(super) now: Option<Instant>,
     /// Whether everything that waits is to be let go.
     pub(super) is_last: bool,
-    /// Whether it gives more than the caches hold.
-    pub(super) is_kept: bool,
+    /// Into how many pieces its input is cut, where what it gives is more than the caches hold; else none.
+    pub(super) kept_pieces: usize,
 }
 
 /// A call's turn with the rows that wait: calls that would disturb each other come one by one.

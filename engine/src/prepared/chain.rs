@@ -68,7 +68,7 @@ impl Chain {
         let mut batches = not_empty(batch);
         for (step, pinned) in self.0.iter().zip(&pins.0) {
             batches = Cow::Owned(match (step, pinned) {
-                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, (letters, false))?,
+                (Step::Lookup(join, _), Some(pinned)) => look_up(join, pinned, &batches, (letters, 0))?,
                 _ => step.run_each(&batches)?,
             });
         }
@@ -169,7 +169,7 @@ impl Step {
             Self::Lookup(join, kept) => {
                 let pinned = current(join, kept)?;
                 let letters = call.letters.map(|letters| letters.as_ref() as &dyn Letters);
-                let to = (letters, call.is_kept);
+                let to = (letters, call.kept_pieces);
                 let joined = match (call.parkings.get_mut(at), call.now) {
                     (Some(Some(parking)), Some(now)) => {
                         let mut ready = if call.is_last {
@@ -227,13 +227,17 @@ fn look_up(
     join: &LookupJoin,
     pinned: &PinnedTables,
     batches: &[RecordBatch],
-    (letters, is_kept): (Option<&dyn Letters>, bool),
+    (letters, kept_pieces): (Option<&dyn Letters>, usize),
 ) -> Result<Vec<RecordBatch>> {
     let to = JoinOutput {
         rows_max: ROWS_JOINED_MAX,
         letters,
-        is_kept,
+        kept_pieces,
     };
+    // Who asks for few rows will ask again; whether a copy pays for one long call shows on the way.
+    if kept_pieces == 0 {
+        pinned.interleave()?;
+    }
     let mut joined = Vec::new();
     for batch in batches {
         join.join(pinned, batch, to, &mut |batch| {

@@ -234,7 +234,7 @@ impl Prepared {
             parkings: turn.as_mut().map_or(&mut [], Turn::parkings),
             now: self.waiting.as_ref().map(|_| self.clock.now()),
             is_last,
-            is_kept: false,
+            kept_pieces: 0,
         };
         let done = work(&mut call)?;
         if let (Some(outbox), Some(letters)) = (&self.outbox, &letters) {
@@ -291,7 +291,8 @@ impl Prepared {
         call: &mut Call<'_>,
     ) -> Result<Vec<RecordBatch>> {
         let pieces: Vec<RecordBatch> = batches.iter().flat_map(pieces).collect();
-        call.is_kept = pieces.iter().map(RecordBatch::num_rows).sum::<usize>() >= KEPT_ROWS_MIN;
+        let rows: usize = pieces.iter().map(RecordBatch::num_rows).sum();
+        call.kept_pieces = if rows >= KEPT_ROWS_MIN { pieces.len() } else { 0 };
         let run = |piece: &RecordBatch, call: &mut Call<'_>| {
             if cancelled.load(Relaxed) {
                 return Err(Error::Cancelled);
@@ -303,14 +304,14 @@ impl Prepared {
             let enriched = pieces.iter().map(|piece| run(piece, call));
             return Ok(enriched.collect::<Result<Vec<_>>>()?.concat());
         }
-        let (letters, now, is_kept) = (call.letters, call.now, call.is_kept);
+        let (letters, now, kept_pieces) = (call.letters, call.now, call.kept_pieces);
         let run_alone = |piece: &RecordBatch| {
             let mut call = Call {
                 letters,
                 parkings: &mut [],
                 now,
                 is_last: false,
-                is_kept,
+                kept_pieces,
             };
             run(piece, &mut call)
         };
