@@ -88,6 +88,20 @@ pub fn wait(mut victim: Child, patience: Duration) -> Option<Output> {
     victim.wait_with_output().ok()
 }
 
+/// Kills a process, and returns what it said.
+///
+/// # Panics
+/// Panics where it cannot be killed.
+pub fn give_up(victim: &mut Child) -> String {
+    let ended = victim.try_wait().expect("a state");
+    victim.kill().expect("an end");
+    let mut said = ended.map_or_else(String::new, |status| format!("has ended by itself, {status}: "));
+    if let Some(words) = &mut victim.stderr {
+        words.read_to_string(&mut said).expect("text");
+    }
+    said
+}
+
 /// Asks a process to end as Ctrl-C does, by closing what it reads; returns whether it did so well, and what
 /// it said.
 ///

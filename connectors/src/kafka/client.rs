@@ -70,6 +70,15 @@ impl Cluster {
         config
     }
 
+    /// Returns what a client is told: by the options, or else by us.
+    pub(super) fn told<'a>(&'a self, name: &str, ours: &[(&str, &'a str)]) -> Option<&'a str> {
+        let by_options = self.properties.iter().rev().find(|(told, _)| told == name);
+        let by_us = ours.iter().rev().find(|(told, _)| *told == name);
+        by_options
+            .map(|(_, value)| value.as_str())
+            .or(by_us.map(|(_, value)| *value))
+    }
+
     /// Makes a client.
     pub(super) fn client<T>(&self, ours: &[(&str, &str)]) -> Result<(T, Arc<Mutex<Heard>>)>
     where
@@ -114,12 +123,19 @@ impl Cluster {
                 RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::MessageTimedOut
                 | RDKafkaErrorCode::Resolve,
             ) => {
                 let told = told.unwrap_or_else(|| error.to_string());
                 let (seconds, checks) = (self.timeout.as_secs_f64(), security::checks(&told));
                 format!("kafka {servers}: cannot {doing}: no answer within {seconds} s ({told}); {checks}")
+            }
+            // How long is waited for a delivery is the client's matter, or the transaction's.
+            Some(RDKafkaErrorCode::MessageTimedOut) => {
+                let told = told.unwrap_or_else(|| error.to_string());
+                let checks = security::checks(&told);
+                format!(
+                    "kafka {servers}: cannot {doing}: a record was not delivered in time ({told}); {checks}"
+                )
             }
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed

@@ -19,6 +19,7 @@ use super::client::{Cluster, Heard, Listener};
 use super::letters::record_of;
 use super::produce;
 use super::sink::Places;
+use super::transaction;
 use crate::message::{MessageEncoder, Payloads};
 
 /// How long a topic that is not there may take to appear where the broker makes topics by itself.
@@ -32,6 +33,8 @@ pub(super) struct Outlet {
     pub(super) topic: String,
     /// The topic of dead letters that are written with the rows.
     letter_topic: Option<String>,
+    /// How long its transactions may last, where it has any.
+    pub(super) lifetime: Duration,
     /// Other topics that are written with the rows.
     branches: Vec<Outlet>,
     places: Places,
@@ -61,11 +64,13 @@ impl Outlet {
         (places, key_encoder, value_encoder): Encoders,
     ) -> Result<Self> {
         let (producer, heard) = cluster.client(told)?;
-        Self::with(
+        let mut outlet = Self::with(
             (cluster, Arc::new(producer), heard),
             topic,
             (places, key_encoder, value_encoder),
-        )
+        )?;
+        outlet.lifetime = transaction::lifetime(cluster.told("transaction.timeout.ms", told));
+        Ok(outlet)
     }
 
     /// Makes another that sends by the same producer to a topic of the same cluster.
@@ -86,6 +91,7 @@ impl Outlet {
             branches: Vec::new(),
             topic: topic.to_owned(),
             letter_topic: None,
+            lifetime: Duration::ZERO,
             places,
             key_encoder,
             value_encoder,

@@ -24,6 +24,11 @@ use crate::spelling::type_name;
 /// they are told otherwise.
 const LONG_TRANSACTION: (&str, &str) = ("transaction.timeout.ms", "900000");
 
+/// How long a transaction of a pipeline may last, and so how long a cluster may be away in the midst of one: as
+/// long as the client waits where it writes without transactions. Where a pipeline dies and is not started
+/// again, readers of committed records wait for as long.
+const EPOCH_TRANSACTION: (&str, &str) = ("transaction.timeout.ms", "300000");
+
 /// What is promised of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delivery {
@@ -208,7 +213,7 @@ impl Sink for TopicSink {
         }
         // A pipeline of the same name that fills another topic is another one.
         let name = format!("fletching-{consumer}-{}", self.topic);
-        let outlet = self.outlet(schema, &[("transactional.id", &name)])?;
+        let outlet = self.outlet(schema, &[("transactional.id", name.as_str()), EPOCH_TRANSACTION])?;
         let group = self.reader_name(consumer);
         Ok(Box::new(TransactionEpochs::open(outlet, &group, consumer)?))
     }

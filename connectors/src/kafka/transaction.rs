@@ -12,10 +12,19 @@ use super::outlet::Outlet;
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
+/// How long a transaction may last unless the options say otherwise: the client's own default.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// Finds how long a transaction may last by what a producer is told.
+pub(super) fn lifetime(told: Option<&str>) -> Duration {
+    let told = told.and_then(|text| text.trim().parse().ok());
+    told.map_or(LIFETIME, Duration::from_millis)
+}
+
 /// Registers the writer: an older one of its name is fenced, and what it had not committed is
 /// taken back.
 pub(super) fn init(outlet: &Outlet) -> Result<()> {
-    step(outlet, "begin to write to", || {
+    insist(outlet, "begin to write to", outlet.cluster.timeout, || {
         outlet.producer.init_transactions(outlet.cluster.timeout)
     })
 }
@@ -40,13 +49,28 @@ pub(super) fn abort(outlet: &Outlet) {
     let _ = outlet.producer.abort_transaction(outlet.cluster.timeout);
 }
 
-/// Does a step until it succeeds, cannot any more, or the time is up.
+/// Does a step of a transaction until it succeeds, cannot any more, or the transaction has run out: a broker
+/// that is away is waited for as long.
 pub(super) fn step(
     outlet: &Outlet,
     doing: &str,
+    attempt: impl FnMut() -> Result<(), KafkaError>,
+) -> Result<()> {
+    insist(
+        outlet,
+        doing,
+        outlet.cluster.timeout.max(outlet.lifetime),
+        attempt,
+    )
+}
+
+fn insist(
+    outlet: &Outlet,
+    doing: &str,
+    patience: Duration,
     mut attempt: impl FnMut() -> Result<(), KafkaError>,
 ) -> Result<()> {
-    let until = Instant::now() + outlet.cluster.timeout;
+    let until = Instant::now() + patience;
     let mut pause = BACKOFF;
     loop {
         let Err(error) = attempt() else {

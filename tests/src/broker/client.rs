@@ -12,7 +12,7 @@ use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -172,6 +172,8 @@ impl Topic {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
+            // An offset that is gone is told, not passed over.
+            .set("auto.offset.reset", "error")
             .create()
             .expect("a consumer")
     }
@@ -235,12 +237,20 @@ impl Topic {
         producer.flush(PATIENCE).expect("delivery");
     }
 
-    /// Says whether at least so many committed records can be read now. Goes on counting where the last call
-    /// on this topic's handle has ended.
+    /// Says whether at least so many committed records can be read now.
     ///
     /// # Panics
     /// Panics where they cannot be read.
     pub fn has_committed(&self, wanted: usize) -> bool {
+        self.count_committed(wanted) >= wanted
+    }
+
+    /// Counts the committed records that can be read now, up to as many as are wanted. Goes on counting where
+    /// the last call on this topic's handle has ended.
+    ///
+    /// # Panics
+    /// Panics where they cannot be read.
+    pub fn count_committed(&self, wanted: usize) -> usize {
         let mut counting = self.counting.lock().expect("no panic before");
         let Counting { consumer, count } = counting.get_or_insert_with(|| {
             let consumer = self.consumer();
@@ -257,12 +267,15 @@ impl Topic {
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(_)) => *count += 1,
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))) => {
+                    panic!("{}: the broker has lost what it held", self.name)
+                }
                 // The broker may be away just now.
                 Some(Err(KafkaError::MessageConsumption(_))) | None => break,
                 Some(Err(error)) => panic!("{}: {error}", self.name),
             }
         }
-        *count >= wanted
+        *count
     }
 
     fn producer(&self) -> &BaseProducer {

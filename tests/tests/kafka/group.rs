@@ -108,7 +108,7 @@ fn send_slowly(topics: &Topics) {
 
 /// Insists that all has come out, and that the group stands at the end.
 fn insist(topics: &Topics, group: &str) {
-    wait_for(topics, usize::try_from(TRADES).unwrap());
+    wait_for(topics, usize::try_from(TRADES).unwrap()).unwrap();
     wait_for_group(&topics.trades, group, TRADES);
     topics.insist(TRADES, true);
 }
