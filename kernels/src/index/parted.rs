@@ -7,8 +7,8 @@
 //!
 //! In the order of rows, each put waits for a line of its own from memory, and each line comes once for
 //! every key that it holds. A part is read in order into the second-level cache, and all of its keys
-//! are put there. Words are parted with
-//! their rows, so many rows at a time that their copy stays small beside the table of many millions.
+//! are put there. Words are parted with their rows, so many rows at a time that their copy stays small
+//! beside the table of many millions.
 
 use super::bucket::{BucketTable, home_of};
 use super::chain::Chains;

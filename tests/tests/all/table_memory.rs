@@ -87,6 +87,7 @@ fn parts_add_up_to_what_show_tables_says() {
     let keys = query(&session, "SELECT value AS key FROM generate_series(1, 10)");
     let sql = "SELECT s.key, p.tier, p.n FROM s JOIN plain p ON s.key = p.id";
     let prepared = session.prepare_over("s", keys[0].schema(), sql).unwrap();
+    prepared.enrich(&keys[0]).unwrap();
     let during = check_adds_up(&session, "plain");
     assert!(bytes_of(&during, "index") > 0);
     assert!(bytes_of(&during, "row-wise copy") > 0, "{during:?}");
