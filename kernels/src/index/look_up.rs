@@ -121,9 +121,12 @@ impl Asked<'_> {
         if let Some(ranks) = &self.index.ranks {
             columns = ranks.replace(columns, &mut misfits)?;
         }
-        let words = plan.encode::<W>(&columns, self.rows, &mut misfits);
-        if !misfits.is_empty() || union_nulls(&columns).is_some() {
+        let mut words = plan.encode::<W>(&columns, self.rows, &mut misfits);
+        if union_nulls(&columns).is_some() || !(misfits.is_empty() || plan.has_room::<W>()) {
             return Ok(None);
+        }
+        for row in misfits {
+            words.to_mut()[row as usize] = W::cut(u128::MAX);
         }
         let mut heads = vec![NO_ROW; self.rows];
         match &table.starts {

@@ -41,9 +41,10 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         hasher: &KeyHasher,
     ) {
         let parts = table.heap_bytes().div_ceil(PART_BYTES).max(1);
-        let buckets = table.bucket_count().div_ceil(parts).max(1);
-        let all_buckets = table.bucket_count();
-        let part_of = |word: W| home_of(word.hash(hasher), all_buckets) / buckets;
+        // Homes and parts are both in the order of hashes.
+        let part_of = |word: W| home_of(word.hash(hasher), parts);
+        let buckets = table.bucket_count();
+        let first_bucket = |part: usize| part * buckets / parts;
         let mut parted = vec![(W::default(), 0); words.len().min(ROWS_MAX)];
         let mut ends = vec![0; parts];
         for end in (1..=words.len()).rev().step_by(ROWS_MAX) {
@@ -63,7 +64,7 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
             }
             let mut start = 0;
             for (part, end) in ends.iter().enumerate() {
-                table.ask_for(part * buckets..(part + 1) * buckets);
+                table.ask_for(first_bucket(part)..first_bucket(part + 1));
                 for (word, row) in parted[start..*end].iter().rev() {
                     let same = |other| (self.same)(*row, other);
                     table.put_linked(word.hash(hasher), *word, *row, same, chains);

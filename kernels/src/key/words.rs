@@ -301,6 +301,12 @@ impl WordPlan {
         self.null_shift.is_some()
     }
 
+    /// Says whether keys leave the highest byte of a word zero, wherever there may be misfits: then the word of
+    /// nothing but ones is no key's.
+    pub(crate) fn has_room<W: KeyWord>(&self) -> bool {
+        self.bytes < W::BYTES
+    }
+
     /// Packs decoded columns of the planned types, a column at a time.
     ///
     /// Words of rows with NULLs mean nothing unless the plan has null bits. Nor do those of the

@@ -196,6 +196,37 @@ fn many_rows_of_many_keys_or_few() {
     }
 }
 
+/// Keys that no word of the table can hold are absent, and keep none from being looked up in one pass.
+#[test]
+fn keys_beyond_the_table_s_are_absent() {
+    let account = |rows: std::ops::Range<i64>| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(rows.map(|row| row * 10_003)))
+    };
+    let book = |rows: std::ops::Range<i64>| -> ArrayRef {
+        let text = rows.map(|row| match row % 10 {
+            9 => format!("a longer book {row}"),
+            _ => format!("B{}", row % 100),
+        });
+        Arc::new(StringViewArray::from_iter_values(text))
+    };
+    let short = |rows: std::ops::Range<i64>| -> ArrayRef {
+        let text = rows.map(|row| format!("B{}", row % 100));
+        Arc::new(StringViewArray::from_iter_values(text))
+    };
+    let build = [account(1000..60_001), short(1000..60_001)];
+    let index = KeyIndex::build(&build, &BuildOptions::default()).unwrap();
+    assert_eq!(index.layout(), KeyLayout::Fixed8);
+    let clustered = ClusteredRows::new(&index, &build, &payload(index.row_count())).unwrap();
+    let clustered = clustered.unwrap();
+    // Rather more are found than not, since only then is one pass made.
+    let probe = [account(500..4000), book(500..4000)];
+    let (mut heads, mut expected) = (Vec::new(), Vec::new());
+    clustered.index().locate(&probe, None, &mut heads).unwrap();
+    index.locate(&probe, None, &mut expected).unwrap();
+    assert_eq!(clustered.table_rows(&heads), expected);
+    assert!(looks_up_as_located(&clustered, &probe, &heads));
+}
+
 #[test]
 fn refuses_what_does_not_fit() {
     let key: ArrayRef = Arc::new(Int64Array::from(vec![1, 1 << 40]));
