@@ -19,7 +19,6 @@ use super::client::{Cluster, Heard, Listener};
 use super::letters::record_of;
 use super::produce;
 use super::sink::Places;
-use super::transaction;
 use crate::message::{MessageEncoder, Payloads};
 
 /// How long a topic that is not there may take to appear where the broker makes topics by itself.
@@ -69,7 +68,9 @@ impl Outlet {
             topic,
             (places, key_encoder, value_encoder),
         )?;
-        outlet.lifetime = transaction::lifetime(cluster.told("transaction.timeout.ms", told));
+        let lifetime = cluster.told("transaction.timeout.ms", told);
+        let lifetime_ms = lifetime.and_then(|ms| ms.trim().parse().ok());
+        outlet.lifetime = Duration::from_millis(lifetime_ms.unwrap_or(0));
         Ok(outlet)
     }
 

@@ -12,15 +12,6 @@ use super::outlet::Outlet;
 const BACKOFF: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// How long a transaction may last unless the options say otherwise: the client's own default.
-const LIFETIME: Duration = Duration::from_secs(60);
-
-/// Finds how long a transaction may last by what a producer is told.
-pub(super) fn lifetime(told: Option<&str>) -> Duration {
-    let told = told.and_then(|text| text.trim().parse().ok());
-    told.map_or(LIFETIME, Duration::from_millis)
-}
-
 /// Registers the writer: an older one of its name is fenced, and what it had not committed is
 /// taken back.
 pub(super) fn init(outlet: &Outlet) -> Result<()> {

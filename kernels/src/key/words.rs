@@ -340,12 +340,12 @@ impl WordPlan {
             };
             match place {
                 Place::Distance(span) => span.place(&mut words, column, shift, nulls.as_ref(), misfits),
-                Place::Whole(0) if !is_string(column.data_type()) => {}
                 Place::Whole(_) if is_string(column.data_type()) => {
                     // Where the build side has none but empty strings there may be no room to shift to.
                     let shift = if bytes == 0 { 0 } else { shift };
                     place_packed(&mut words, column, shift, bytes, nulls.as_ref(), misfits);
                 }
+                Place::Whole(0) => {}
                 Place::Whole(_) => {
                     // A single value keeps its sign extension: the dense layout subtracts words.
                     let mask = if single { u128::MAX } else { width_mask(bytes) };
