@@ -19,8 +19,8 @@ use libmimalloc_sys::{
 /// mimalloc as a global allocator.
 ///
 /// Its functions for aligned memory know no size but powers of two to be aligned by itself: for 160
-/// bytes aligned to 8 they take a larger block, and the long way. So memory that is to be aligned
-/// to a word or less comes from the plain ones, whose blocks all are.
+/// bytes aligned to 8 they take a larger block, and the long way. So memory that the plain ones align
+/// as it is to be comes from those: their blocks are aligned to a word, and larger ones to two.
 ///
 /// ```
 /// #[global_allocator]
@@ -33,13 +33,19 @@ pub struct Allocator;
 /// What every block is aligned to.
 const WORD: usize = align_of::<usize>();
 
+/// Says whether any block of so many bytes is aligned as it is to be.
+#[inline]
+const fn is_aligned_anyway(bytes: usize, align: usize) -> bool {
+    align <= WORD || align == 2 * WORD && bytes >= align
+}
+
 // SAFETY: blocks are of the size asked for, aligned as asked for: by the functions for aligned
-// memory, or as blocks of whole words by themselves. Each stays until it is freed, by the one
+// memory, or by themselves, as mimalloc promises what C's `malloc` does. Each stays until it is freed, by the one
 // function that frees both kinds.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= WORD {
+        if is_aligned_anyway(layout.size(), layout.align()) {
             // SAFETY: takes any size.
             unsafe { mi_malloc(layout.size()).cast() }
         } else {
@@ -50,7 +56,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= WORD {
+        if is_aligned_anyway(layout.size(), layout.align()) {
             // SAFETY: takes any size.
             unsafe { mi_zalloc(layout.size()).cast() }
         } else {
@@ -67,7 +73,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.align() <= WORD {
+        if is_aligned_anyway(size, layout.align()) {
             // SAFETY: the block was made above; takes any size.
             unsafe { mi_realloc(block.cast::<c_void>(), size).cast() }
         } else {

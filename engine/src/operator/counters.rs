@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use fletching_kernels::{JoinKind, NO_ROW, RowId};
+use fletching_kernels::{JoinKind, RowId, missing_count};
 use fletching_planner::{MissPolicy, OnMiss};
 
 /// What one table's lookups came to in a statement, or in all calls of a prepared query.
@@ -110,7 +110,7 @@ pub(crate) struct ArmCounters {
 impl ArmCounters {
     /// Counts rows just located. One pass over the heads; nothing else is done a row.
     pub(super) fn note_located(&self, heads: &[RowId], hopeless: Hopeless) {
-        let absent = heads.iter().filter(|head| **head == NO_ROW).count();
+        let absent = missing_count(heads);
         self.note_looked_up(heads.len(), absent, hopeless);
     }
 
@@ -175,6 +175,8 @@ impl ArmCounters {
 
 #[cfg(test)]
 mod tests {
+    use fletching_kernels::NO_ROW;
+
     use super::*;
 
     #[test]

@@ -306,17 +306,13 @@ impl LookupJoin {
         if self.join_in_one_pass(pinned, batch, &mut probe, to, emit)? {
             return Ok(());
         }
-        let arms: Vec<StarArm<'_>> = self
-            .arms
-            .iter()
-            .zip(&pinned.arms)
-            .map(|(arm, pinned)| {
-                Ok(StarArm {
-                    finder: pinned.finder()?,
-                    kind: star_kind(arm.kind)?,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let mut arms = Vec::with_capacity(self.arms.len());
+        for (arm, pinned) in self.arms.iter().zip(&pinned.arms) {
+            arms.push(StarArm {
+                finder: pinned.finder()?,
+                kind: star_kind(arm.kind)?,
+            });
+        }
         star_join(&arms, batch.num_rows(), &mut probe, to.rows_max, &mut |rows| {
             if rows.len == 0 {
                 return Ok(());
@@ -383,10 +379,10 @@ impl LookupJoin {
         (probe, arms): (Option<&[RowId]>, &[&[RowId]]),
         to: JoinOutput<'_>,
     ) -> Result<RecordBatch> {
-        let picks = pinned.arms.iter().zip(arms);
-        let picks = picks
-            .map(|(arm, rows)| ArmPicks::new(arm, rows, to.kept_pieces))
-            .collect::<Result<Vec<_>>>()?;
+        let mut picks = Vec::with_capacity(arms.len());
+        for (arm, rows) in pinned.arms.iter().zip(arms) {
+            picks.push(ArmPicks::new(arm, rows, to.kept_pieces)?);
+        }
         self.gather_picked(pinned, batch, probe, &picks, to.is_kept())
     }
 

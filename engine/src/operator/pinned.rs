@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use fletching_kernels::{
     AsOfIndex, ClusteredRows, Interleaved, KeyIndex, LiveSnapshot, NO_ROW, Picks, RowId, StarFinder,
-    VisitedRows, gather,
+    VisitedRows, gather, missing_count,
 };
 use fletching_planner::Provenance;
 
@@ -342,7 +342,7 @@ impl PinnedArm {
         if !is_to_interleave && !self.may_cluster {
             return Ok(());
         }
-        let found = rows.iter().filter(|row| **row != NO_ROW).count() as u64;
+        let found = (rows.len() - missing_count(rows)) as u64;
         let before = self.gathered.fetch_add(found, Relaxed);
         // The first piece of many tells how much will be gathered.
         let coming = if before == 0 { kept_pieces.max(1) as u64 } else { 1 };

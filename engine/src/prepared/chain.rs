@@ -238,7 +238,7 @@ fn look_up(
     if kept_pieces == 0 {
         pinned.interleave()?;
     }
-    let mut joined = Vec::new();
+    let mut joined = Vec::with_capacity(batches.len());
     for batch in batches {
         join.join(pinned, batch, to, &mut |batch| {
             joined.push(batch);

@@ -4,10 +4,10 @@ use arrow_array::types::ByteViewType;
 use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, GenericByteViewArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
-use super::fill::{fill, finish};
+use super::fill::{fill, fill_known, finish};
 use super::picks::Picks;
-use crate::NO_ROW;
 use crate::prefetch::{LINE_BYTES, prefetch, prefetch_range};
+use crate::{NO_ROW, RowId};
 
 /// Rows gathered between two requests for values to come, and how many such blocks ahead those are.
 const BLOCK_ROWS: usize = 32;
@@ -45,7 +45,8 @@ pub(super) fn views_of<T: ByteViewType>(
     views: ScalarBuffer<u128>,
     nulls: Option<NullBuffer>,
 ) -> GenericByteViewArray<T> {
-    let buffers = column.data_buffers().to_vec();
+    // A copy of the array shares the list of its buffers, which a copy of the list would not.
+    let (_, buffers, _) = column.clone().into_parts();
     // SAFETY: every view is a copy of one of the column's, or zero, which is an empty text; the
     // buffers are the column's own; and `gather_nulls` gives a bit for each row.
     unsafe { GenericByteViewArray::new_unchecked(views, buffers, nulls) }
@@ -53,23 +54,30 @@ pub(super) fn views_of<T: ByteViewType>(
 
 /// Gathers values, the default for a missing one; the loads are independent, so the processor overlaps
 /// their misses.
+#[expect(
+    unsafe_code,
+    reason = "the rows were looked through once, and asking again takes longer than a value in cache"
+)]
 fn gather_values<T: Copy + Default>(values: &[T], picks: &Picks<'_>) -> Vec<T> {
     let past_caches = picks.go_past_caches();
     let mut picked = Vec::with_capacity(picks.rows.len());
-    if picks.has_missing() {
-        // A missing row is past the end.
-        let value = |row: &u32| values.get(*row as usize).copied().unwrap_or_default();
-        fill(&mut picked, picks.rows.iter().map(value), past_caches);
-    } else {
-        let value = |row: &u32| values[*row as usize];
-        if picks.asks_ahead() {
-            for (block, rows) in picks.rows.chunks(BLOCK_ROWS).enumerate() {
-                ask_ahead(values, picks.rows, block);
-                fill(&mut picked, rows.iter().map(value), past_caches);
-            }
+    let mut take = |rows: &[RowId]| {
+        if picks.has_missing() || !picks.are_within(values.len()) {
+            // A missing row is past the end.
+            let value = |row: RowId| values.get(row as usize).copied().unwrap_or_default();
+            fill(&mut picked, rows, value, past_caches);
         } else {
-            fill(&mut picked, picks.rows.iter().map(value), past_caches);
+            // SAFETY: none of the picked rows is missing, nor past the end.
+            unsafe { fill_known(&mut picked, rows, values, past_caches) }
         }
+    };
+    if picks.asks_ahead() && !picks.has_missing() {
+        for (block, rows) in picks.rows.chunks(BLOCK_ROWS).enumerate() {
+            ask_ahead(values, picks.rows, block);
+            take(rows);
+        }
+    } else {
+        take(picks.rows);
     }
     finish(past_caches);
     picked

@@ -118,11 +118,9 @@ impl Values {
             ($values:expr, $t:ty) => {{
                 let cells = Cells::<$t>::new(from, field.offset);
                 if has_missing {
-                    let values = rows.iter().map(|row| cells.get_or_zero(*row));
-                    fill($values, values, past_caches);
+                    fill($values, rows, |row| cells.get_or_zero(row), past_caches);
                 } else {
-                    let values = rows.iter().map(|row| cells.get(*row as usize));
-                    fill($values, values, past_caches);
+                    fill($values, rows, |row| cells.get(row as usize), past_caches);
                 }
             }};
         }

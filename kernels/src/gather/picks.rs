@@ -42,6 +42,9 @@ pub struct Picks<'a> {
     found: OnceCell<NullBuffer>,
 }
 
+/// The sign bit of a row id's bits.
+const SIGN: u32 = 1 << 31;
+
 impl<'a> Picks<'a> {
     /// Looks through row ids. Under 0.3 ns a row.
     ///
@@ -50,16 +53,18 @@ impl<'a> Picks<'a> {
     /// ```
     #[must_use]
     pub fn new(rows: &'a [RowId]) -> Self {
-        let (mut rows_needed, mut greatest) = (0_u32, 0_u32);
+        // Adding one turns NO_ROW into 0, the least. With the sign bit flipped the order is that of
+        // signed numbers, which every x86_64 compares in vectors.
+        let ordered = |row: RowId| row.wrapping_add(1).wrapping_add(SIGN).cast_signed();
+        let (mut most, mut has_missing) = (i32::MIN, false);
         for row in rows {
-            // Adding one turns NO_ROW into 0, the least: one pass finds both, without a branch.
-            rows_needed = rows_needed.max(row.wrapping_add(1));
-            greatest = greatest.max(*row);
+            most = most.max(ordered(*row));
+            has_missing |= *row == NO_ROW;
         }
         Self {
             rows,
-            rows_needed,
-            has_missing: greatest == NO_ROW,
+            rows_needed: most.cast_unsigned().wrapping_sub(SIGN),
+            has_missing,
             past_caches: false,
             asks_ahead: false,
             indices: OnceCell::new(),
@@ -121,9 +126,14 @@ impl<'a> Picks<'a> {
         self.rows_needed == 0
     }
 
+    /// Says whether a column of so many rows has every row that is not missing.
+    pub(super) fn are_within(&self, rows: usize) -> bool {
+        self.rows_needed as usize <= rows
+    }
+
     /// Refuses rows past the end.
     pub(super) fn check_rows(&self, rows: usize) -> Result<(), KernelError> {
-        if self.rows_needed as usize > rows {
+        if !self.are_within(rows) {
             let row = self.rows_needed - 1;
             return Err(KernelError::RowOutOfRange { row, rows });
         }

@@ -14,7 +14,7 @@ use super::locate::check_key_types;
 use super::pilots::Pilots;
 use super::{KeyIndex, common_length, union_nulls};
 use crate::gather::Interleaved;
-use crate::key::class::decode;
+use crate::key::class::decode_all;
 use crate::key::hash::KeyHasher;
 use crate::key::words::{KeyWord, WordPlan};
 use crate::{KernelError, NO_ROW, Picks, RowId};
@@ -105,9 +105,9 @@ impl ClusteredRows {
                 found,
             });
         }
-        let mut decoded = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut decoded = decode_all(keys)?;
         if let Some(ranks) = &index.ranks {
-            decoded = ranks.replace(decoded, &mut Vec::new())?;
+            decoded = ranks.replace(&decoded, &mut Vec::new())?.into();
         }
         let valid = union_nulls(&decoded).filter(|_| index.nulls_decide);
         let making = Making {

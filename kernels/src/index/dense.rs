@@ -19,6 +19,9 @@ const SLOTS_ALWAYS: u64 = 1 << 12;
 /// The widest range a caller may force: half a gigabyte of slots.
 const SLOTS_FORCED_MAX: u64 = 1 << 27;
 
+/// Keys located without asking after each whether it was the last.
+const STEP_ROWS: usize = 8;
+
 /// The range of a build side's keys.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeyRange {
@@ -105,14 +108,26 @@ impl DenseTable {
     }
 
     /// Writes the first row of each word's key, or `NO_ROW`.
+    pub(crate) fn locate(&self, words: &[u64], heads: &mut [RowId]) {
+        let (word_steps, last_words) = words.as_chunks::<STEP_ROWS>();
+        let (head_steps, last_heads) = heads.as_chunks_mut::<STEP_ROWS>();
+        for (words, heads) in word_steps.iter().zip(head_steps) {
+            self.locate_each(words, heads);
+        }
+        self.locate_each(last_words, last_heads);
+    }
+
+    /// Independent loads: the processor overlaps their misses without being asked.
+    #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "at most the last slot, which exists"
     )]
-    pub(crate) fn locate(&self, words: &[u64], heads: &mut [RowId]) {
-        let last = self.slots.len() - 1;
+    fn locate_each(&self, words: &[u64], heads: &mut [RowId]) {
+        let Some(last) = self.slots.len().checked_sub(1) else {
+            return;
+        };
         for (word, head) in words.iter().zip(heads) {
-            // Independent loads: the processor overlaps their misses without being asked.
             *head = self.slots[word.wrapping_sub(self.least).min(last as u64) as usize];
         }
     }

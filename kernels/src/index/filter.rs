@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::bucket::home_of;
 use crate::prefetch::prefetch;
-use crate::{NO_ROW, RowId};
+use crate::{RowId, missing_count};
 
 /// Keys that share a word.
 const KEYS_PER_WORD: usize = 8;
@@ -113,7 +113,7 @@ impl FilterGate {
 
     /// Takes note of what a probe found.
     pub(crate) fn note(&self, heads: &[RowId]) {
-        let absent = heads.iter().filter(|head| **head == NO_ROW).count();
+        let absent = missing_count(heads);
         let few_found = absent > heads.len() / 2;
         if few_found && self.absent.load(Relaxed) < self.keys / KEYS_PER_ABSENT {
             self.absent.fetch_add(absent, Relaxed);

@@ -7,7 +7,7 @@ use arrow_buffer::{ArrowNativeType, NullBuffer};
 use arrow_schema::DataType;
 
 use super::{Finder, KeyIndex, common_length, union_nulls};
-use crate::key::class::{decode, plain_type};
+use crate::key::class::{decode_all, plain_type};
 use crate::{KernelError, NO_ROW, RowId, select};
 
 impl KeyIndex {
@@ -78,10 +78,10 @@ impl KeyIndex {
                 return locate_dictionary(dictionary, column, heads, self.null_head, locate);
             }
         }
-        let mut columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut columns = decode_all(keys)?;
         let mut misfits = Vec::new();
         if let Some(ranks) = &self.ranks {
-            columns = ranks.replace(columns, &mut misfits)?;
+            columns = ranks.replace(&columns, &mut misfits)?.into();
         }
         match &self.finder {
             Finder::Dense(table, plan) => {

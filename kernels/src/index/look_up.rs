@@ -15,9 +15,9 @@ use super::finder::Finder;
 use super::locate::check_key_types;
 use super::{KeyIndex, common_length, union_nulls};
 use crate::gather::{Gathering, Interleaved};
-use crate::key::class::decode;
+use crate::key::class::decode_all;
 use crate::key::words::{KeyWord, WordPlan};
-use crate::{KernelError, NO_ROW, Picks, RowId};
+use crate::{KernelError, NO_ROW, Picks, RowId, missing_count};
 
 /// How keys are looked up.
 #[derive(Debug, Clone, Copy)]
@@ -116,10 +116,10 @@ impl Asked<'_> {
         if !table.finds_most() || are_too_many || self.keys.iter().any(is_dictionary) {
             return Ok(None);
         }
-        let mut columns = self.keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let mut columns = decode_all(self.keys)?;
         let mut misfits = Vec::new();
         if let Some(ranks) = &self.index.ranks {
-            columns = ranks.replace(columns, &mut misfits)?;
+            columns = ranks.replace(&columns, &mut misfits)?.into();
         }
         let mut words = plan.encode::<W>(&columns, self.rows, &mut misfits);
         if union_nulls(&columns).is_some() || !(misfits.is_empty() || plan.has_room::<W>()) {
@@ -135,7 +135,7 @@ impl Asked<'_> {
                 table.locate_taking(&words, &mut heads, |rows| {
                     take(rows, self.how.drops_missing, &mut gathering);
                 });
-                let found = heads.iter().filter(|head| **head != NO_ROW).count();
+                let found = heads.len() - missing_count(&heads);
                 if self.rows > 0 {
                     emit(self.each_once(heads, found, gathering))?;
                 }
@@ -145,7 +145,7 @@ impl Asked<'_> {
                 let mut runs = RunsTaken::new(&table.rows, self, emit);
                 table.locate_runs(starts, &words, &mut heads, |first, block| runs.take(first, block))?;
                 runs.emit_rows(0)?;
-                Ok(Some(heads.iter().filter(|head| **head != NO_ROW).count()))
+                Ok(Some(heads.len() - missing_count(&heads)))
             }
         }
     }

@@ -60,7 +60,7 @@ use self::finder::{Finder, not_possible};
 use self::layout::KeyShape;
 use self::places::Placed;
 use self::ranks::Ranks;
-use crate::key::class::{decode, key_type};
+use crate::key::class::{decode_all, key_type};
 use crate::{KernelError, NO_ROW, NullEquality, RowId};
 
 /// Maps the keys of a build side (a table) to its row ids.
@@ -142,7 +142,7 @@ impl KeyIndex {
             .enumerate()
             .map(|(position, column)| key_type(position, column.data_type()))
             .collect::<Result<Vec<_>, _>>()?;
-        let columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let columns = decode_all(keys)?.into_owned();
 
         let null_equals_null = options.null_equality == NullEquality::NullEqualsNull;
         let nulls = union_nulls(&columns);

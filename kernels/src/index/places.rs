@@ -71,7 +71,7 @@ impl Placed {
         let mut distances: Vec<_> = self.places.iter().zip(&self.columns).map(distance).collect();
         let ranks = Ranks::build(&self.columns, &self.classes, &distances, null_bytes, options)?;
         if let Some(ranks) = ranks {
-            self.columns = ranks.replace(std::mem::take(&mut self.columns), &mut Vec::new())?;
+            self.columns = ranks.replace(&self.columns, &mut Vec::new())?;
             for at in (0..self.columns.len()).filter(|at| ranks.has(*at)) {
                 self.classes[at] = KeyClass::of(self.columns[at].data_type());
                 self.places[at] = self.classes[at].word_bytes().map(Place::Whole);

@@ -81,22 +81,22 @@ impl Ranks {
     /// Puts ranks in the place of ranked columns, and notes the rows whose strings have none.
     pub(super) fn replace(
         &self,
-        columns: Vec<ArrayRef>,
+        columns: &[ArrayRef],
         misfits: &mut Vec<u32>,
     ) -> Result<Vec<ArrayRef>, KernelError> {
-        let replace = |(column, index): (ArrayRef, &Option<Box<KeyIndex>>)| {
+        let replace = |(column, index): (&ArrayRef, &Option<Box<KeyIndex>>)| {
             let Some(index) = index else {
-                return Ok(column);
+                return Ok(Arc::clone(column));
             };
             let mut heads = Vec::new();
             let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-            index.locate(&[column], None, &mut heads)?;
+            index.locate(std::slice::from_ref(column), None, &mut heads)?;
             let is_null = |row: u32| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row as usize));
             let missing = (0_u32..).zip(&heads).filter(|(_, head)| **head == NO_ROW);
             misfits.extend(missing.map(|(row, _)| row).filter(|row| !is_null(*row)));
             Ok(Arc::new(UInt32Array::new(ScalarBuffer::from(heads), nulls)) as ArrayRef)
         };
-        columns.into_iter().zip(&self.0).map(replace).collect()
+        columns.iter().zip(&self.0).map(replace).collect()
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Key types: which class a type belongs to, and the encodings that hold the same keys.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -88,6 +89,19 @@ pub(crate) fn key_type(position: usize, data_type: &DataType) -> Result<DataType
         });
     }
     Ok(plain)
+}
+
+/// Unpacks dictionaries and run-end encodings; where none are among the columns, they are lent.
+pub(crate) fn decode_all(columns: &[ArrayRef]) -> Result<Cow<'_, [ArrayRef]>, KernelError> {
+    let is_packed = |column: &ArrayRef| {
+        let data_type = column.data_type();
+        matches!(data_type, DataType::Dictionary(..) | DataType::RunEndEncoded(..))
+    };
+    if columns.iter().any(is_packed) {
+        columns.iter().map(decode).collect()
+    } else {
+        Ok(Cow::Borrowed(columns))
+    }
 }
 
 /// Unpacks dictionaries and run-end encodings; other columns are passed through.

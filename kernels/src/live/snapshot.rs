@@ -15,7 +15,7 @@ use super::pages::Directory;
 use super::scan::LiveScan;
 use super::slot::{EMPTY, id_of, row_or_none};
 use crate::index::{check_key_types, common_length, locate_dictionary, union_nulls};
-use crate::key::class::decode;
+use crate::key::class::decode_all;
 use crate::{KernelError, NO_ROW, RowChains, RowId, select};
 
 /// What a commit has published.
@@ -207,7 +207,7 @@ impl LiveSnapshot {
                 return locate_dictionary(dictionary, column, heads, NO_ROW, locate);
             }
         }
-        let columns = keys.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let columns = decode_all(keys)?;
         let mut misfits = Vec::new();
         let index = &self.version.index;
         index.locate(&index.coder().look(&columns, &mut misfits)?, heads);

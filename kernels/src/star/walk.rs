@@ -7,6 +7,7 @@ use super::found::found_among;
 use super::{StarArm, StarFinder, StarKind, StarProbe, StarRows};
 use crate::{
     AsOfCondition, JoinKind, JoinPairs, KernelError, NO_ROW, ProbeCursor, RowChains, RowId, join_pairs,
+    missing_count,
 };
 
 /// Joins every probe row with all arms and hands the joined rows to `emit`.
@@ -278,7 +279,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
 /// Joins an arm without residual whose heads say everything; says whether some rows are gone.
 fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) -> bool {
     let before = rows.len;
-    let missing = heads.iter().filter(|head| **head == NO_ROW).count();
+    let missing = missing_count(&heads);
     match kind {
         StarKind::Left => rows.push_arm(heads),
         StarKind::Inner if missing == 0 => rows.push_arm(heads),
