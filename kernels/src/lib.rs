@@ -52,6 +52,7 @@ pub mod join;
 pub mod key;
 pub mod live;
 mod prefetch;
+mod row_ids;
 pub mod star;
 
 pub use asof::{AsOfCondition, AsOfIndex, AsOfOp, AsOfTolerance};
@@ -64,34 +65,5 @@ pub use join::{
 };
 pub use key::NullEquality;
 pub use live::{LiveChange, LiveMemory, LiveOptions, LiveScan, LiveSnapshot, LiveTable};
+pub use row_ids::{NO_ROW, RowId, missing_count};
 pub use star::{StarArm, StarFinder, StarKind, StarProbe, StarRows, star_join, star_join_from};
-
-/// Names a row of a build side (a table): its position in the key columns given to the build.
-///
-/// ```
-/// let first: fletching_kernels::RowId = 0;
-/// assert_ne!(first, fletching_kernels::NO_ROW);
-/// ```
-pub type RowId = u32;
-
-/// Stands where there is no row: a probe row without a match, the end of a chain, the padding
-/// of an outer join.
-///
-/// ```
-/// use fletching_kernels::{NO_ROW, RowId};
-/// assert_eq!(NO_ROW, RowId::MAX);
-/// ```
-pub const NO_ROW: RowId = RowId::MAX;
-
-/// Counts the rows that are [`NO_ROW`]. About 0.2 ns a row.
-///
-/// ```
-/// use fletching_kernels::{NO_ROW, missing_count};
-/// assert_eq!(missing_count(&[7, NO_ROW, 0]), 1);
-/// ```
-#[must_use]
-pub fn missing_count(rows: &[RowId]) -> usize {
-    // Sums as wide as the row ids: wider ones would make vectors of half as many.
-    let in_chunk = |rows: &[RowId]| rows.iter().map(|row| u32::from(*row == NO_ROW)).sum::<u32>() as usize;
-    rows.chunks(1 << 20).map(in_chunk).sum()
-}

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use fletching_kernels::{JoinKind, RowId, missing_count};
+use fletching_kernels::JoinKind;
 use fletching_planner::{MissPolicy, OnMiss};
 
 /// What one table's lookups came to in a statement, or in all calls of a prepared query.
@@ -108,12 +108,6 @@ pub(crate) struct ArmCounters {
 }
 
 impl ArmCounters {
-    /// Counts rows just located. One pass over the heads; nothing else is done a row.
-    pub(super) fn note_located(&self, heads: &[RowId], hopeless: Hopeless) {
-        let absent = missing_count(heads);
-        self.note_looked_up(heads.len(), absent, hopeless);
-    }
-
     /// Counts rows just looked up, and those of them whose key found nothing.
     pub(super) fn note_looked_up(&self, looked_up: usize, absent: usize, hopeless: Hopeless) {
         self.looked_up.fetch_add(looked_up as u64, Relaxed);
@@ -175,8 +169,6 @@ impl ArmCounters {
 
 #[cfg(test)]
 mod tests {
-    use fletching_kernels::NO_ROW;
-
     use super::*;
 
     #[test]
@@ -186,7 +178,7 @@ mod tests {
             null_keys: 1,
             too_old: 0,
         };
-        counters.note_located(&[0, NO_ROW, 3, NO_ROW], hopeless);
+        counters.note_looked_up(4, 2, hopeless);
         let plain = counters.counts("t", None, JoinKind::Left, false);
         assert_eq!(
             (plain.matched, plain.null_keys, plain.missed, plain.padded),

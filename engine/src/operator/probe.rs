@@ -92,9 +92,9 @@ impl StarProbe for Probe<'_> {
         self.join.alike[arm] == self.join.alike[with]
     }
 
-    fn located(&mut self, arm: usize, _rows: &StarRows, heads: &[RowId]) -> Result<()> {
+    fn located(&mut self, arm: usize, keys: usize, missing: usize) -> Result<()> {
         let counters = &self.join.arms()[arm].miss.counters;
-        counters.note_located(heads, self.hopeless);
+        counters.note_looked_up(keys, missing, self.hopeless);
         Ok(())
     }
 

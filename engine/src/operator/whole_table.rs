@@ -3,7 +3,9 @@
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use fletching_kernels::join::Residual;
-use fletching_kernels::{JoinPairs, ProbeCursor, StarRows, TableCursor, finish_pairs, gather, join_pairs};
+use fletching_kernels::{
+    JoinPairs, ProbeCursor, StarRows, TableCursor, finish_pairs, gather, join_pairs, missing_count,
+};
 
 use super::counters::Hopeless;
 use super::lookup_join::{JoinOutput, LookupJoin, OutputColumn, as_verdict, evaluate, evaluate_all};
@@ -34,7 +36,9 @@ impl LookupJoin {
             null_keys: null_keys(counted_nulls(arm, &keys)),
             too_old: 0,
         };
-        arm.miss.counters.note_located(&heads, hopeless);
+        arm.miss
+            .counters
+            .note_looked_up(heads.len(), missing_count(&heads), hopeless);
         let mut cursor = ProbeCursor::default();
         let mut pairs = JoinPairs::default();
         loop {

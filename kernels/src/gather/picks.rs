@@ -13,6 +13,7 @@ use arrow_select::take::take;
 
 use super::bytes::gather_short;
 use super::fixed::{gather_boolean, gather_primitive, gather_views};
+use crate::row_ids::Extent;
 use crate::{KernelError, NO_ROW, RowId};
 
 /// Row ids to gather, with what holds of all of them: looked through once, for any number of
@@ -31,9 +32,7 @@ use crate::{KernelError, NO_ROW, RowId};
 #[derive(Debug)]
 pub struct Picks<'a> {
     pub(super) rows: &'a [RowId],
-    /// One more than the greatest row id apart from `NO_ROW`; 0 without any.
-    rows_needed: u32,
-    has_missing: bool,
+    extent: Extent,
     past_caches: bool,
     asks_ahead: bool,
     /// The row ids as Arrow indices, NULL where missing; made when a column first needs them.
@@ -42,29 +41,17 @@ pub struct Picks<'a> {
     found: OnceCell<NullBuffer>,
 }
 
-/// The sign bit of a row id's bits.
-const SIGN: u32 = 1 << 31;
-
 impl<'a> Picks<'a> {
-    /// Looks through row ids. Under 0.3 ns a row.
+    /// Looks through row ids. About 0.1 ns a row.
     ///
     /// ```
     /// fletching_kernels::Picks::new(&[7, 7, 0]);
     /// ```
     #[must_use]
     pub fn new(rows: &'a [RowId]) -> Self {
-        // Adding one turns NO_ROW into 0, the least. With the sign bit flipped the order is that of
-        // signed numbers, which every x86_64 compares in vectors.
-        let ordered = |row: RowId| row.wrapping_add(1).wrapping_add(SIGN).cast_signed();
-        let (mut most, mut has_missing) = (i32::MIN, false);
-        for row in rows {
-            most = most.max(ordered(*row));
-            has_missing |= *row == NO_ROW;
-        }
         Self {
             rows,
-            rows_needed: most.cast_unsigned().wrapping_sub(SIGN),
-            has_missing,
+            extent: Extent::of(rows),
             past_caches: false,
             asks_ahead: false,
             indices: OnceCell::new(),
@@ -118,23 +105,23 @@ impl<'a> Picks<'a> {
     }
 
     pub(super) fn has_missing(&self) -> bool {
-        self.has_missing
+        self.extent.has_missing
     }
 
     /// Says whether there is no row at all, or nothing but missing ones.
     pub(super) fn are_all_missing(&self) -> bool {
-        self.rows_needed == 0
+        self.extent.rows_needed == 0
     }
 
     /// Says whether a column of so many rows has every row that is not missing.
     pub(super) fn are_within(&self, rows: usize) -> bool {
-        self.rows_needed as usize <= rows
+        self.extent.rows_needed as usize <= rows
     }
 
     /// Refuses rows past the end.
     pub(super) fn check_rows(&self, rows: usize) -> Result<(), KernelError> {
         if !self.are_within(rows) {
-            let row = self.rows_needed - 1;
+            let row = self.extent.rows_needed - 1;
             return Err(KernelError::RowOutOfRange { row, rows });
         }
         Ok(())
@@ -142,7 +129,7 @@ impl<'a> Picks<'a> {
 
     /// Refuses `NO_ROW`.
     pub(super) fn check_known(&self, rows: usize) -> Result<(), KernelError> {
-        if self.has_missing {
+        if self.extent.has_missing {
             return Err(KernelError::RowOutOfRange { row: NO_ROW, rows });
         }
         Ok(())
@@ -179,7 +166,7 @@ impl<'a> Picks<'a> {
             DataType::LargeUtf8 => self.bytes::<LargeUtf8Type>(column),
             DataType::Binary => self.bytes::<BinaryType>(column),
             DataType::LargeBinary => self.bytes::<LargeBinaryType>(column),
-            DataType::Union(..) | DataType::RunEndEncoded(..) if self.has_missing => {
+            DataType::Union(..) | DataType::RunEndEncoded(..) if self.extent.has_missing => {
                 self.interleave(column)
             },
             _ => Ok(take(column.as_ref(), self.indices(), None)?)
@@ -221,7 +208,7 @@ impl<'a> Picks<'a> {
 
     fn indices(&self) -> &UInt32Array {
         self.indices.get_or_init(|| {
-            if !self.has_missing {
+            if !self.extent.has_missing {
                 return UInt32Array::from(self.rows.to_vec());
             }
             // Row 0 exists, and stands under every NULL.

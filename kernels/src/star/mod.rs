@@ -29,7 +29,7 @@ pub use self::finder::StarFinder;
 pub use self::rows::StarRows;
 pub use self::walk::{star_join, star_join_from};
 
-use crate::{JoinKind, KernelError, RowId};
+use crate::{JoinKind, KernelError};
 
 /// Names how an arm joins; the probe side is the rows joined so far.
 ///
@@ -134,14 +134,14 @@ pub trait StarProbe {
     /// Whatever stands against judging them; it ends the join.
     fn residual(&mut self, arm: usize, candidates: &StarRows) -> Result<Option<BooleanArray>, Self::Error>;
 
-    /// Is told what an arm's keys found: for each of `rows` the first match, or
-    /// [`NO_ROW`](crate::NO_ROW), before any residual condition is asked.
+    /// Is told of so many keys of an arm that were looked up, and how many of them are missing from the
+    /// table, before any residual condition is asked.
     ///
     /// # Errors
     ///
     /// Whatever makes the join pointless; it ends the join.
-    fn located(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), Self::Error> {
-        let _ = (arm, rows, heads);
+    fn located(&mut self, arm: usize, keys: usize, missing: usize) -> Result<(), Self::Error> {
+        let _ = (arm, keys, missing);
         Ok(())
     }
 

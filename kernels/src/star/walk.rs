@@ -164,7 +164,8 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                 }
                 .into());
             }
-            self.probe.located(arm, &rows, &heads)?;
+            let missing = missing_count(&heads);
+            self.probe.located(arm, heads.len(), missing)?;
             let is_simple = finder.is_unique() || !kind.emits_build();
             if !is_simple || self.probe.has_residual(arm) {
                 return match finder {
@@ -179,7 +180,7 @@ impl<P: StarProbe> Walk<'_, '_, P> {
                     self.probe.missed(arm, &rows, &missed)?;
                 }
             }
-            if narrow_to_heads(&mut rows, heads, kind) {
+            if narrow_to_heads(&mut rows, heads, missing, kind) {
                 self.known.forget();
             }
             arm += 1;
@@ -276,10 +277,10 @@ impl<P: StarProbe> Walk<'_, '_, P> {
     }
 }
 
-/// Joins an arm without residual whose heads say everything; says whether some rows are gone.
-fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, kind: StarKind) -> bool {
+/// Joins an arm without residual whose heads, so many of them missing, say everything; says whether some
+/// rows are gone.
+fn narrow_to_heads(rows: &mut StarRows, heads: Vec<RowId>, missing: usize, kind: StarKind) -> bool {
     let before = rows.len;
-    let missing = missing_count(&heads);
     match kind {
         StarKind::Left => rows.push_arm(heads),
         StarKind::Inner if missing == 0 => rows.push_arm(heads),

@@ -1,5 +1,6 @@
 //! `star_join` against recursion over nested loops.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int32Array, Int64Array};
@@ -176,10 +177,25 @@ fn is_linked(arms: &[Arm], arm: usize) -> bool {
 /// A miss: the arm, the probe row, and the row ids of the arms before.
 type Miss = (usize, u32, Vec<RowId>);
 
+/// What is told of arms: what they missed, and how many keys were looked up and were not there.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    missed: Vec<Miss>,
+    located: BTreeMap<usize, (usize, usize)>,
+}
+
+impl Told {
+    fn note_located(&mut self, arm: usize, keys: usize, missing: usize) {
+        let (all, not_there) = self.located.entry(arm).or_default();
+        *all += keys;
+        *not_there += missing;
+    }
+}
+
 struct Probe<'a> {
     arms: &'a [Arm],
     limit: usize,
-    missed: Vec<Miss>,
+    told: Told,
 }
 
 fn positions(rows: &StarRows) -> Vec<u32> {
@@ -224,8 +240,8 @@ impl StarProbe for Probe<'_> {
         Ok(Some(rows.map(|(probe, row)| judge(probe, row)).collect()))
     }
 
-    fn located(&mut self, arm: usize, rows: &StarRows, heads: &[RowId]) -> Result<(), KernelError> {
-        assert!(heads.len() == rows.len && rows.arms.len() == arm);
+    fn located(&mut self, arm: usize, keys: usize, missing: usize) -> Result<(), KernelError> {
+        self.told.note_located(arm, keys, missing);
         Ok(())
     }
 
@@ -239,7 +255,7 @@ impl StarProbe for Probe<'_> {
             let before = rows.arms[..arm]
                 .iter()
                 .map(|list| list.get(position as usize).copied().unwrap_or(NO_ROW));
-            self.missed.push((arm, probe, before.collect()));
+            self.told.missed.push((arm, probe, before.collect()));
         }
         Ok(())
     }
@@ -251,7 +267,7 @@ fn nested_loops(
     probe: u32,
     row: &mut Vec<RowId>,
     out: &mut Vec<(u32, Vec<RowId>)>,
-    missed: &mut Vec<Miss>,
+    told: &mut Told,
 ) {
     let at = row.len();
     let Some(arm) = arms.get(at) else {
@@ -274,12 +290,13 @@ fn nested_loops(
             as_of.probe_times[probe as usize].map_or(NO_ROW, |time| pick(timed, time, as_of.condition));
         candidates.retain(|row| *row == found);
     }
+    told.note_located(at, 1, usize::from(candidates.is_empty()));
     let matches: Vec<RowId> = candidates
         .into_iter()
         .filter(|r| !arm.has_residual || judge(probe, *r) == Some(true))
         .collect();
     if matches.is_empty() && arm.kind.emits_build() && arm.is_watched {
-        missed.push((at, probe, row.clone()));
+        told.missed.push((at, probe, row.clone()));
     }
     let kept = match arm.kind {
         StarKind::Inner => matches,
@@ -291,7 +308,7 @@ fn nested_loops(
     };
     for id in kept {
         row.push(id);
-        nested_loops(arms, probe, row, out, missed);
+        nested_loops(arms, probe, row, out, told);
         row.pop();
     }
 }
@@ -313,7 +330,7 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
     let mut probe = Probe {
         arms,
         limit,
-        missed: Vec::new(),
+        told: Told::default(),
     };
     let mut found = Vec::new();
     star_join_from(&star, start, &mut probe, limit, &mut |rows| {
@@ -332,14 +349,14 @@ fn check(arms: &[Arm], limit: usize, selection: Option<Vec<u32>>) -> Result<(), 
         Ok(())
     })
     .unwrap();
-    let (mut expected, mut expected_missed) = (Vec::new(), Vec::new());
+    let (mut expected, mut told) = (Vec::new(), Told::default());
     for probe in selection.unwrap_or_else(|| (0..PROBE_ROWS as u32).collect()) {
-        nested_loops(arms, probe, &mut Vec::new(), &mut expected, &mut expected_missed);
+        nested_loops(arms, probe, &mut Vec::new(), &mut expected, &mut told);
     }
     prop_assert_eq!(found, expected);
-    probe.missed.sort();
-    expected_missed.sort();
-    prop_assert_eq!(probe.missed, expected_missed);
+    probe.told.missed.sort();
+    told.missed.sort();
+    prop_assert_eq!(probe.told, told);
     Ok(())
 }
 
@@ -395,7 +412,7 @@ fn keeps_the_identity_while_every_row_matches_once() {
     let mut probe = Probe {
         arms: &arms,
         limit: 8,
-        missed: Vec::new(),
+        told: Told::default(),
     };
     fletching_kernels::star_join(&star, PROBE_ROWS, &mut probe, 8, &mut |rows| {
         assert_eq!(rows.probe, None);
