@@ -19,10 +19,8 @@
 //! generation in an interval", 2019), which need not be a power of two; filter bits and tags come
 //! from the low half.
 
-use std::ops::Range;
-
 use super::chain::Chains;
-use crate::prefetch::{prefetch, prefetch_range};
+use crate::prefetch::prefetch;
 use crate::{NO_ROW, RowId};
 
 /// Keys probed at a time: the misses of a block overlap, its state stays in the first cache.
@@ -51,12 +49,36 @@ pub(crate) struct Bucket<W, const N: usize> {
 }
 
 impl<W: Copy + Eq + Default, const N: usize> Bucket<W, N> {
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             keys: [W::default(); N],
             rows: [NO_ROW; N],
             overflow: 0,
         }
+    }
+
+    /// Returns the number of slots in use.
+    pub(super) fn used(&self) -> usize {
+        self.rows.iter().filter(|row| **row != NO_ROW).count()
+    }
+
+    /// Says whether a key may be here: the default key always is where a slot is empty.
+    #[inline(always)]
+    pub(super) fn may_have(&self, key: W) -> bool {
+        self.keys.iter().fold(false, |any, other| any | (*other == key))
+    }
+
+    /// Makes a row the first of its key, and returns the one that was, where there is one.
+    pub(super) fn replace(&mut self, key: W, row: RowId, same: impl Fn(RowId) -> bool) -> Option<RowId> {
+        let slot = self.slot_of(key, same)?;
+        Some(std::mem::replace(&mut self.rows[slot], row))
+    }
+
+    /// Fills a slot.
+    #[inline(always)]
+    pub(super) fn write(&mut self, slot: usize, key: W, row: RowId) {
+        self.keys[slot] = key;
+        self.rows[slot] = row;
     }
 
     #[inline(always)]
@@ -131,15 +153,22 @@ pub(crate) struct BucketTable<W, const N: usize> {
 impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
     /// Makes an empty table with room for `rows` keys.
     pub(crate) fn with_room_for(rows: usize) -> Self {
+        Self::of_buckets(vec![Bucket::empty(); Self::buckets_for(rows)])
+    }
+
+    /// Makes a table of buckets that are filled already.
+    pub(super) fn of_buckets(buckets: Vec<Bucket<W, N>>) -> Self {
+        Self { buckets }
+    }
+
+    /// Returns the number of buckets that `rows` keys need.
+    pub(super) fn buckets_for(rows: usize) -> usize {
         let fill_tenths = if rows <= SMALL_ROWS_MAX {
             FILL_TENTHS_SMALL
         } else {
             FILL_TENTHS
         };
-        let buckets = (rows * 10).div_ceil(fill_tenths * N).max(1);
-        Self {
-            buckets: vec![Bucket::empty(); buckets],
-        }
+        (rows * 10).div_ceil(fill_tenths * N).max(1)
     }
 
     pub(crate) fn bucket_count(&self) -> usize {
@@ -175,11 +204,6 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         prefetch(&self.buckets, home as usize);
     }
 
-    /// Asks for the cache lines of some buckets, as far as they exist.
-    pub(crate) fn ask_for(&self, buckets: Range<usize>) {
-        prefetch_range(&self.buckets, buckets);
-    }
-
     /// Returns the row found in the home bucket alone, and whether the search is over.
     #[inline(always)]
     pub(crate) fn first_look(&self, home: u32, key: W, low: u32) -> (RowId, bool) {
@@ -200,6 +224,16 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         let row = bucket.first(key);
         let all_seen = distance as usize >= self.buckets.len();
         (row, (row != NO_ROW) | !bucket.is_full() | all_seen)
+    }
+
+    /// Hands over every slot's key and row: `NO_ROW`, and no key of the table, where it is empty.
+    #[inline(always)]
+    pub(crate) fn for_each_slot(&self, mut take: impl FnMut(W, RowId)) {
+        for bucket in &self.buckets {
+            for slot in 0..N {
+                take(bucket.keys[slot], bucket.rows[slot]);
+            }
+        }
     }
 
     /// Returns every key there is, with its row.
@@ -288,14 +322,11 @@ pub(crate) fn put<W: Copy + Eq + Default, const N: usize>(
     for at in from..buckets.len() {
         let bucket = &mut buckets[at];
         let (filled, is_there) = bucket.filled(key);
-        if is_there && let Some(slot) = bucket.slot_of(key, &same) {
-            let head = bucket.rows[slot];
-            bucket.rows[slot] = row;
+        if is_there && let Some(head) = bucket.replace(key, row, &same) {
             return Put::Replaced(head);
         }
         if filled < N {
-            bucket.keys[filled] = key;
-            bucket.rows[filled] = row;
+            bucket.write(filled, key, row);
             if at != from {
                 mark_overflow(buckets, from, low);
             }

@@ -276,7 +276,8 @@ impl<W: KeyWord> ClusterTable<W> {
     fn make_filter(&self, keys: &Cells<'_, W::Stored>) -> KeyFilter {
         let mut filter = KeyFilter::with_room_for(self.gate.keys());
         let firsts = self.starts.as_ref().map(|starts| &starts[..starts.len() - 1]);
-        let mut insert = |row: RowId| filter.insert(W::of_stored(keys.get_or_zero(row)).hash(&self.hasher));
+        let mut insert =
+            |row: RowId| filter.insert_if(true, W::of_stored(keys.get_or_zero(row)).hash(&self.hasher));
         match firsts {
             None => (0..).take(self.gate.keys()).for_each(&mut insert),
             Some(firsts) => firsts.iter().copied().for_each(&mut insert),

@@ -15,6 +15,7 @@ use super::parted::TABLE_BYTES_MIN;
 use crate::RowId;
 use crate::key::hash::KeyHasher;
 use crate::key::words::KeyWord;
+use crate::prefetch::LINE_BYTES;
 
 /// Fewer rows than this are built faster by one thread than parted for several.
 const PARALLEL_ROWS_MIN: usize = 1 << 16;
@@ -58,16 +59,12 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         words: &[W],
         hasher: &KeyHasher,
     ) -> (BucketTable<W, N>, Chains) {
-        let (mut table, mut chains) = self.empty();
-        let hash_key = |row: usize| (words[row].hash(hasher), words[row]);
-        if self.is_for_many_threads() {
-            self.fill_ranges(&mut table, &mut chains, rayon::current_num_threads(), hash_key);
-        } else if table.heap_bytes() >= TABLE_BYTES_MIN {
-            self.fill_parted(&mut table, &mut chains, words, hasher);
+        let buckets = BucketTable::<W, N>::buckets_for(self.valid_rows());
+        if buckets * LINE_BYTES >= TABLE_BYTES_MIN && !self.is_for_many_threads() {
+            self.fill_parted(words, hasher)
         } else {
-            self.fill_alone(&mut table, &mut chains, hash_key);
+            self.fill(|row| (words[row].hash(hasher), words[row]))
         }
-        (table, chains)
     }
 
     fn empty<W, const N: usize>(&self) -> (BucketTable<W, N>, Chains)
@@ -80,7 +77,7 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         )
     }
 
-    fn valid_rows(&self) -> usize {
+    pub(super) fn valid_rows(&self) -> usize {
         self.valid
             .map_or(self.count, |valid| valid.len() - valid.null_count())
     }
@@ -178,6 +175,19 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
             }
             waiting.extend(range.waiting);
         }
+        self.put_waiting(table, chains, waiting, hash_key);
+    }
+
+    /// Puts the rows that found the part of the table where they belong full.
+    pub(super) fn put_waiting<W, const N: usize>(
+        &self,
+        table: &mut BucketTable<W, N>,
+        chains: &mut Chains,
+        mut waiting: Vec<RowId>,
+        hash_key: impl Fn(usize) -> (u64, W),
+    ) where
+        W: Copy + Eq + Default + Send + Sync,
+    {
         waiting.sort_unstable_by(|a, b| b.cmp(a));
         for row in waiting {
             let (hash, key) = hash_key(row as usize);
@@ -254,7 +264,7 @@ mod tests {
         ] = &mut filled;
         rows.fill_alone(alone, alone_chains, hash_key);
         rows.fill_ranges(ranges, range_chains, threads, hash_key);
-        rows.fill_parted(parted, part_chains, keys, &hasher);
+        (*parted, *part_chains) = rows.fill_parted_by(keys, &hasher, 700);
 
         for chains in [&*range_chains, &*part_chains] {
             assert_eq!(alone_chains.keys(), chains.keys());

@@ -260,8 +260,8 @@ impl<W: KeyWord, const N: usize> Buckets<W, N> {
 
     fn make_filter(&self, hasher: &KeyHasher) -> KeyFilter {
         let mut filter = KeyFilter::with_room_for(self.gate.keys());
-        let entries = self.table.entries();
-        entries.for_each(|(key, _)| filter.insert(key.hash(hasher)));
+        self.table
+            .for_each_slot(|key, row| filter.insert_if(row != NO_ROW, key.hash(hasher)));
         filter
     }
 }
