@@ -162,7 +162,7 @@ impl<W: KeyWord, const N: usize> Part<W, N> {
             }
             let used = usize::from(self.used[home]);
             let is_full = used == N;
-            // Chosen by arithmetic: one key in five finds its home full, which nobody can predict.
+            // Chosen by arithmetic: one key in ten finds its home full, which nobody can predict.
             let all_if_full = usize::from(is_full).wrapping_neg();
             let at = home ^ ((home ^ scratch) & all_if_full);
             self.buckets[at].write(used & !all_if_full, word, row);
