@@ -40,8 +40,8 @@ const fn is_aligned_anyway(bytes: usize, align: usize) -> bool {
 }
 
 // SAFETY: blocks are of the size asked for, aligned as asked for: by the functions for aligned
-// memory, or by themselves, as mimalloc promises what C's `malloc` does. Each stays until it is freed, by the one
-// function that frees both kinds.
+// memory, or by themselves, as mimalloc promises what C's `malloc` does. Each stays until it is
+// freed, by the one function that frees both kinds.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -21,7 +21,7 @@ pub type RowId = u32;
 /// ```
 pub const NO_ROW: RowId = RowId::MAX;
 
-/// Counts the rows that are [`NO_ROW`]. About 0.1 ns a row.
+/// Counts the rows that are [`NO_ROW`], in one pass without a branch.
 ///
 /// ```
 /// use fletching_kernels::{NO_ROW, missing_count};
@@ -46,7 +46,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// Looks through row ids. About 0.1 ns a row.
+    /// Looks through row ids, in one pass without a branch.
     pub(crate) fn of(rows: &[RowId]) -> Self {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         if is_x86_feature_detected!("avx2") {

@@ -6,7 +6,6 @@
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 use std::arch::x86_64::{__m128i, _mm_sfence, _mm_stream_si32, _mm_stream_si64, _mm_stream_si128};
-
 use std::mem::MaybeUninit;
 
 use crate::RowId;

@@ -42,7 +42,7 @@ pub struct Picks<'a> {
 }
 
 impl<'a> Picks<'a> {
-    /// Looks through row ids. About 0.1 ns a row.
+    /// Looks through row ids. Under 0.3 ns a row.
     ///
     /// ```
     /// fletching_kernels::Picks::new(&[7, 7, 0]);
