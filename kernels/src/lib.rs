@@ -45,18 +45,21 @@
 
 pub mod asof;
 mod compare;
+mod concat;
 pub mod error;
 pub mod gather;
 pub mod index;
 pub mod join;
 pub mod key;
 pub mod live;
+mod past_caches;
 mod prefetch;
 mod row_ids;
 pub mod star;
 
 pub use asof::{AsOfCondition, AsOfIndex, AsOfOp, AsOfTolerance};
 pub use compare::{Comparison, positions_where};
+pub use concat::concat_batches;
 pub use error::KernelError;
 pub use gather::{Interleaved, Picks, gather, gather_batch, gather_columns, gather_known, select};
 pub use index::{BuildOptions, ClusteredRows, KeyIndex, KeyLayout, LookUp, LookedUp};

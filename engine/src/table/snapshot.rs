@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, cast_with_options, concat_batches};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::PhysicalExpr;
-use fletching_kernels::{AsOfIndex, BuildOptions, KeyIndex, LiveSnapshot, NullEquality, gather_batch};
+use fletching_kernels::{
+    AsOfIndex, BuildOptions, KeyIndex, LiveSnapshot, NullEquality, concat_batches, gather_batch,
+};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 

@@ -4,10 +4,10 @@ use arrow_array::types::ByteViewType;
 use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, GenericByteViewArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
-use super::fill::{fill, fill_known, finish};
+use super::fill::{fill, fill_known};
 use super::picks::Picks;
 use crate::prefetch::{LINE_BYTES, prefetch, prefetch_range};
-use crate::{NO_ROW, RowId};
+use crate::{NO_ROW, RowId, past_caches};
 
 /// Rows gathered between two requests for values to come, and how many such blocks ahead those are.
 const BLOCK_ROWS: usize = 32;
@@ -79,7 +79,9 @@ fn gather_values<T: Copy + Default>(values: &[T], picks: &Picks<'_>) -> Vec<T> {
     } else {
         take(picks.rows);
     }
-    finish(past_caches);
+    if past_caches {
+        past_caches::finish();
+    }
     picked
 }
 

@@ -7,11 +7,11 @@ use arrow_array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, downcast_primiti
 use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use super::fill::{fill, finish};
+use super::fill::fill;
 use super::fixed::{gather_nulls, views_of};
 use super::interleaved::{Cells, Field, Interleaved};
 use super::picks::Picks;
-use crate::RowId;
+use crate::{RowId, past_caches};
 
 /// The columns of an interleaved copy, filled up to some row.
 pub(crate) struct Gathering<'a> {
@@ -43,7 +43,9 @@ impl<'a> Gathering<'a> {
     /// Makes arrays of what was taken: of the rows of `picks`, the missing ones being NULL. Room for
     /// many more rows is given back.
     pub(crate) fn finish(self, picks: &Picks<'_>) -> Vec<ArrayRef> {
-        finish(self.past_caches);
+        if self.past_caches {
+            past_caches::finish();
+        }
         let columns = self.from.fields.iter().zip(self.values);
         columns
             .map(|(field, values)| array(field, values, picks))

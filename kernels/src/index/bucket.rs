@@ -49,6 +49,10 @@ pub(crate) struct Bucket<W, const N: usize> {
 }
 
 impl<W: Copy + Eq + Default, const N: usize> Bucket<W, N> {
+    /// Whether a bucket has no bytes but those of its fields.
+    pub(super) const IS_PACKED: bool =
+        N * (size_of::<W>() + size_of::<RowId>()) + size_of::<u32>() == size_of::<Self>();
+
     pub(super) fn empty() -> Self {
         Self {
             keys: [W::default(); N],
@@ -68,10 +72,32 @@ impl<W: Copy + Eq + Default, const N: usize> Bucket<W, N> {
         self.keys.iter().fold(false, |any, other| any | (*other == key))
     }
 
+    /// Says whether two slots in use have the same key.
+    #[inline(always)]
+    pub(super) fn repeats(&self) -> bool {
+        (1..N).fold(false, |any, slot| {
+            let earlier = self.keys[..slot].iter();
+            let is_earlier = earlier.fold(false, |any, key| any | (*key == self.keys[slot]));
+            any | (is_earlier & (self.rows[slot] != NO_ROW))
+        })
+    }
+
     /// Makes a row the first of its key, and returns the one that was, where there is one.
     pub(super) fn replace(&mut self, key: W, row: RowId, same: impl Fn(RowId) -> bool) -> Option<RowId> {
         let slot = self.slot_of(key, same)?;
         Some(std::mem::replace(&mut self.rows[slot], row))
+    }
+
+    /// Returns what is in a slot.
+    #[inline(always)]
+    pub(super) fn at(&self, slot: usize) -> (W, RowId) {
+        (self.keys[slot], self.rows[slot])
+    }
+
+    /// Marks that a key with this low half of its hash went on from here, where told so.
+    #[inline(always)]
+    pub(super) fn mark_overflow_if(&mut self, goes_on: bool, low: u32) {
+        self.overflow |= u32::from(goes_on) << (low % 32);
     }
 
     /// Fills a slot.
@@ -226,13 +252,21 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         (row, (row != NO_ROW) | !bucket.is_full() | all_seen)
     }
 
-    /// Hands over every slot's key and row: `NO_ROW`, and no key of the table, where it is empty.
+    /// Hands over every slot's key and row: `NO_ROW`, and no key of the table, where it is empty. One after
+    /// the other come slots of distant buckets, so that what is done with them need not wait for each other.
     #[inline(always)]
     pub(crate) fn for_each_slot(&self, mut take: impl FnMut(W, RowId)) {
-        for bucket in &self.buckets {
+        let quarter = self.buckets.len() / 4;
+        let (quarters, rest) = self.buckets.split_at(4 * quarter);
+        for at in 0..quarter {
             for slot in 0..N {
-                take(bucket.keys[slot], bucket.rows[slot]);
+                for bucket in [0, 1, 2, 3].map(|of| &quarters[of * quarter + at]) {
+                    take(bucket.keys[slot], bucket.rows[slot]);
+                }
             }
+        }
+        for bucket in rest {
+            (0..N).for_each(|slot| take(bucket.keys[slot], bucket.rows[slot]));
         }
     }
 
@@ -278,7 +312,7 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
         let mut outcome = put(&mut self.buckets, home, key, low_half(hash), row, &same);
         if outcome == Put::Full {
             outcome = put(&mut self.buckets, 0, key, low_half(hash), row, &same);
-            mark_overflow(&mut self.buckets, home, low_half(hash));
+            self.buckets[home].mark_overflow_if(true, low_half(hash));
         }
         match outcome {
             Put::Replaced(head) => chains.link(row, head),
@@ -293,11 +327,6 @@ impl<W: Copy + Eq + Default + Send + Sync, const N: usize> BucketTable<W, N> {
 #[expect(clippy::cast_possible_truncation, reason = "takes the low half")]
 pub(crate) fn low_half(hash: u64) -> u32 {
     hash as u32
-}
-
-#[inline(always)]
-fn mark_overflow<W, const N: usize>(buckets: &mut [Bucket<W, N>], home: usize, low: u32) {
-    buckets[home].overflow |= 1 << (low % 32);
 }
 
 /// Returns the home of a hash among `buckets` buckets.
@@ -328,7 +357,7 @@ pub(crate) fn put<W: Copy + Eq + Default, const N: usize>(
         if filled < N {
             bucket.write(filled, key, row);
             if at != from {
-                mark_overflow(buckets, from, low);
+                buckets[from].mark_overflow_if(true, low);
             }
             return Put::New;
         }

@@ -19,6 +19,9 @@ const SLOTS_ALWAYS: u64 = 1 << 12;
 /// The widest range a caller may force: half a gigabyte of slots.
 const SLOTS_FORCED_MAX: u64 = 1 << 27;
 
+/// Keys looked at before their range is asked for the first time, and again.
+const ROWS_BETWEEN_LOOKS: usize = 1 << 12;
+
 /// Keys located without asking after each whether it was the last.
 const STEP_ROWS: usize = 8;
 
@@ -30,17 +33,23 @@ pub(crate) struct KeyRange {
 }
 
 impl KeyRange {
-    /// Finds the range of the valid words; nothing where it spans all of 64 bits. The words of
-    /// signed types are sign-extended.
+    /// Finds the range of the valid words; nothing as soon as it is seen to be too wide for direct
+    /// addressing, even if forced. The words of signed types are sign-extended.
     pub(crate) fn of(words: &[u64], valid: Option<&NullBuffer>, signed: bool) -> Option<Self> {
         // With the sign bit flipped, signed order is unsigned order.
         let flip = if signed { 1 << 63 } else { 0 };
         let (mut least, mut greatest) = (u64::MAX, 0);
+        let slots_max = (words.len() as u64 * SLOTS_PER_ROW_MAX).max(SLOTS_FORCED_MAX);
         match valid {
             None => {
-                for word in words {
-                    least = least.min(word ^ flip);
-                    greatest = greatest.max(word ^ flip);
+                for words in words.chunks(ROWS_BETWEEN_LOOKS) {
+                    for word in words {
+                        least = least.min(word ^ flip);
+                        greatest = greatest.max(word ^ flip);
+                    }
+                    if greatest - least >= slots_max {
+                        return None;
+                    }
                 }
             }
             Some(valid) => {
@@ -161,7 +170,13 @@ mod tests {
     fn knows_when_it_does_not_pay() {
         assert!(KeyRange::of(&[0, u64::MAX], None, false).is_none());
         assert!(KeyRange::of(&[0, u64::MAX], None, true).unwrap().is_dense(2));
-        assert!(!KeyRange::of(&[0, 1 << 40], None, false).unwrap().is_possible());
+        assert!(KeyRange::of(&[0, 1 << 40], None, false).is_none());
+        let valid = NullBuffer::new_valid(2);
+        assert!(
+            !KeyRange::of(&[0, 1 << 40], Some(&valid), false)
+                .unwrap()
+                .is_possible()
+        );
         assert!(KeyRange::of(&[], None, false).unwrap().is_dense(0));
     }
 }

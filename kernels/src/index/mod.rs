@@ -30,6 +30,7 @@ mod finder;
 mod layout;
 mod locate;
 mod look_up;
+mod part;
 mod parted;
 mod perfect;
 mod pilots;

@@ -1,35 +1,37 @@
-//! Parting: rows put into a large table one part of it after the other.
+//! Parting: words put into a large table one part of it after the other.
 //!
 //! ```text
-//!   words in the order of rows        parted by home           the table, part by part
-//!     7 3 9 1 8 2 …             ──►   │1 2 …│3 …│7 8 9 …│  ──►  │ … │ … │ … │
+//!   words in the order of rows      lines, each of one part          the table, part by part
+//!     7 3 9 1 8 2 …            ──►  │9 8 7│2 3 1│4 6 5│7 9 8│…  ──►  │ 1 2 3 │ 4 5 6 │ 7 8 9 │
 //! ```
 //!
 //! In the order of rows, each put waits for a line of its own from memory, and each line comes once for
-//! every key that it holds. A part is filled in the second-level cache, and copied to the table. Words are
-//! parted with their rows, so many at a time that their copy does not become larger than memory bears.
-//!
-//! Within a part, no branch depends on whether a key's home is full: of one that is, the key is put aside,
-//! and goes on when all others are at home. One that finds its part full to the end waits for a last pass,
-//! as in a range of many threads (fill.rs).
+//! every key that it holds. So words are first parted by their homes, with their rows: of each part one line
+//! is open, and all of these in cache; a full one is stored past the caches behind all that were full before,
+//! whatever their part. Then a part after the other (part.rs) is filled in the second-level cache from its
+//! lines, and stored where it belongs. As many rows are parted at a time as have lines that memory bears.
 
-use super::bucket::{Bucket, BucketTable, Put, home_of, low_half, put};
+use super::bucket::{Bucket, BucketTable, home_of, low_half};
 use super::chain::Chains;
 use super::fill::Rows;
-use crate::RowId;
+use super::part::Part;
 use crate::key::hash::KeyHasher;
 use crate::key::words::KeyWord;
-use crate::prefetch::LINE_BYTES;
+use crate::prefetch::{LINE_BYTES, prefetch};
+use crate::{RowId, past_caches};
 
 /// Tables from this size on are filled by parts: of smaller ones too much is in some cache anyway (at 16 MiB
 /// nothing is gained).
 pub(super) const TABLE_BYTES_MIN: usize = 64 << 20;
 
-/// The buckets of a part, half a megabyte: with the words to be put into it, it fits the second-level cache.
-const PART_BUCKETS: usize = (512 << 10) / LINE_BYTES;
+/// The buckets of a part, half a megabyte: with what goes along, it fits the second-level cache.
+pub(super) const PART_BUCKETS: usize = (512 << 10) / LINE_BYTES;
 
-/// The size of the words that are parted at a time, with their rows.
-const COPY_BYTES_MAX: usize = 256 << 20;
+/// The size of the lines that are made at a time.
+const LINES_BYTES_MAX: usize = 256 << 20;
+
+/// How many lines of a part before its turn one is asked for.
+const LINES_AHEAD: usize = 24;
 
 impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
     /// Builds the table of words and the chains, the rows of each key put from the last to the first.
@@ -38,8 +40,7 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         words: &[W],
         hasher: &KeyHasher,
     ) -> (BucketTable<W, N>, Chains) {
-        let rows_max = COPY_BYTES_MAX / size_of::<(W, RowId)>();
-        self.fill_parted_by(words, hasher, rows_max)
+        self.fill_parted_by(words, hasher, LINES_BYTES_MAX / LINE_BYTES * N)
     }
 
     /// The same, with so many rows parted at a time.
@@ -54,132 +55,125 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
         rows_max: usize,
     ) -> (BucketTable<W, N>, Chains) {
         let count = BucketTable::<W, N>::buckets_for(self.valid_rows());
-        let part_of = |word: W| home_of(word.hash(hasher), count) / PART_BUCKETS;
         let mut buckets: Vec<Bucket<W, N>> = Vec::with_capacity(count);
         let mut chains = Chains::new(self.count);
         let mut part = Part::new();
-        let mut parted = vec![(W::default(), 0); words.len().min(rows_max)];
-        let mut ends = vec![0; count.div_ceil(PART_BUCKETS)];
+        let mut lines = Lines::new(count.div_ceil(PART_BUCKETS), words.len().min(rows_max));
         for end in (1..=words.len()).rev().step_by(rows_max) {
             let rows = end.saturating_sub(rows_max)..end;
-            let valid_rows = || rows.clone().filter(|row| self.is_valid(*row));
-            ends.fill(0);
-            valid_rows().for_each(|row| ends[part_of(words[row])] += 1);
-            let mut start = 0;
-            for end in &mut ends {
-                (*end, start) = (start, start + *end);
+            for row in rows.rev().filter(|row| self.is_valid(*row)) {
+                let home = home_of(words[row].hash(hasher), count);
+                lines.add(home / PART_BUCKETS, words[row], row as RowId);
             }
-            // What is a part's start here is its end when its words are there.
-            for row in valid_rows() {
-                let place = &mut ends[part_of(words[row])];
-                parted[*place] = (words[row], row as RowId);
-                *place += 1;
-            }
-            let mut start = 0;
-            for (first, end) in (0..).step_by(PART_BUCKETS).zip(&ends) {
+            for (number, first) in (0..count).step_by(PART_BUCKETS).enumerate() {
                 let last = (first + PART_BUCKETS).min(count);
-                let keys = parted[start..*end].iter().rev().map(|(word, row)| {
+                let home = |word: W| {
                     let hash = word.hash(hasher);
-                    (home_of(hash, count) - first, low_half(hash), *word, *row)
-                });
-                part.start(buckets.get(first..last), last - first);
-                part.put_all(keys, &self.same, &mut chains);
+                    (home_of(hash, count) - first, low_half(hash))
+                };
+                let before = buckets.get(first..last);
+                let (lines, words) = lines.of_part(number);
+                part.fill(
+                    (before, last - first),
+                    (lines, words),
+                    home,
+                    &self.same,
+                    &mut chains,
+                );
                 match buckets.get_mut(first..last) {
-                    Some(before) => before.copy_from_slice(part.buckets()),
-                    None => buckets.extend_from_slice(part.buckets()),
+                    Some(before) => before
+                        .iter_mut()
+                        .zip(part.drain())
+                        .for_each(|(to, bucket)| *to = bucket),
+                    None => store(&mut buckets, part.drain()),
                 }
-                start = *end;
             }
+            lines.clear();
         }
         buckets.resize(count, Bucket::empty());
+        past_caches::finish();
         let mut table = BucketTable::of_buckets(buckets);
         let hash_key = |row: usize| (words[row].hash(hasher), words[row]);
-        self.put_waiting(&mut table, &mut chains, part.waiting, hash_key);
+        self.put_waiting(&mut table, &mut chains, part.into_waiting(), hash_key);
         (table, chains)
     }
 }
 
-/// A key to put: its home in the part, the low half of its hash, itself and its row.
-type Key<W> = (usize, u32, W, RowId);
-
-/// A part being filled.
-struct Part<W, const N: usize> {
-    /// The part's buckets, and a last one for what is written of keys that are put aside.
-    buckets: Vec<Bucket<W, N>>,
-    /// Of each bucket the number of slots in use.
-    used: Vec<u8>,
-    /// Keys whose home is full, as many as `aside_count`; the others mean nothing.
-    aside: Vec<Key<W>>,
-    /// Rows that have found the part full to the end, of this part and of those before.
-    waiting: Vec<RowId>,
+/// Adds buckets to a vector by stores past the caches.
+#[expect(unsafe_code, reason = "the stores copy bits, which a type has to have all of")]
+#[inline(always)]
+fn store<W: KeyWord, const N: usize>(
+    to: &mut Vec<Bucket<W, N>>,
+    buckets: impl Iterator<Item = Bucket<W, N>>,
+) {
+    const { assert!(Bucket::<W, N>::IS_PACKED) }
+    // SAFETY: a bucket has no bytes but its fields, as was just seen.
+    unsafe { past_caches::extend(to, buckets) }
 }
 
-impl<W: KeyWord, const N: usize> Part<W, N> {
-    fn new() -> Self {
+/// Words with their rows, parted. A line is a bucket that is used as a list.
+struct Lines<W, const N: usize> {
+    /// Of each part the line that is being filled, and how many are in it.
+    open: Vec<Bucket<W, N>>,
+    used: Vec<u8>,
+    /// Lines that are full, in the order they became it.
+    full: Vec<Bucket<W, N>>,
+    /// Of each part, where its lines are among these.
+    of_part: Vec<Vec<u32>>,
+}
+
+impl<W: KeyWord, const N: usize> Lines<W, N> {
+    /// Makes room for so many rows of so many parts.
+    fn new(parts: usize, rows: usize) -> Self {
+        let lines = rows / N;
+        let lines_of_part = lines / parts.max(1) * 9 / 8;
         Self {
-            buckets: Vec::with_capacity(PART_BUCKETS + 1),
-            used: Vec::with_capacity(PART_BUCKETS),
-            aside: Vec::new(),
-            waiting: Vec::new(),
+            open: vec![Bucket::empty(); parts],
+            used: vec![0; parts],
+            full: Vec::with_capacity(lines),
+            of_part: (0..parts).map(|_| Vec::with_capacity(lines_of_part)).collect(),
         }
     }
 
-    /// Starts a part of so many buckets, as some were left before or empty.
-    #[expect(clippy::cast_possible_truncation, reason = "a bucket has less than 8 slots")]
-    fn start(&mut self, before: Option<&[Bucket<W, N>]>, count: usize) {
-        self.buckets.clear();
-        self.buckets.extend_from_slice(before.unwrap_or_default());
-        self.buckets.resize(count, Bucket::empty());
-        self.used.clear();
-        self.used
-            .extend(self.buckets.iter().map(|bucket| bucket.used() as u8));
-        self.buckets.push(Bucket::empty());
+    /// Adds a word and its row to a part.
+    #[inline(always)]
+    fn add(&mut self, part: usize, word: W, row: RowId) {
+        let used = usize::from(self.used[part]);
+        self.open[part].write(used, word, row);
+        self.used[part] += 1;
+        if used + 1 == N {
+            self.close(part);
+        }
     }
 
-    /// Returns the part's buckets.
-    fn buckets(&self) -> &[Bucket<W, N>] {
-        &self.buckets[..self.used.len()]
+    /// Puts a part's line to the full ones.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "there are fewer lines than rows")]
+    fn close(&mut self, part: usize) {
+        self.used[part] = 0;
+        self.of_part[part].push(self.full.len() as u32);
+        store(&mut self.full, std::iter::once(self.open[part]));
     }
 
-    /// Puts keys, the rows of each in descending order, into the part.
-    fn put_all(
-        &mut self,
-        keys: impl ExactSizeIterator<Item = Key<W>>,
-        same: &impl Fn(RowId, RowId) -> bool,
-        chains: &mut Chains,
-    ) {
-        let scratch = self.used.len();
-        self.aside
-            .resize(keys.len().max(self.aside.len()), (0, 0, W::default(), 0));
-        let (mut aside_count, mut new) = (0, 0);
-        for key in keys {
-            let (home, _, word, row) = key;
-            if self.buckets[home].may_have(word)
-                && let Some(head) = self.buckets[home].replace(word, row, |other| same(row, other))
-            {
-                chains.link(row, head);
-                continue;
+    /// Returns a part's lines in the order they were filled, each with the number of words in it, and the
+    /// number of all its words.
+    #[inline(always)]
+    fn of_part(&self, part: usize) -> (impl Iterator<Item = (&Bucket<W, N>, usize)> + Clone, usize) {
+        let places = &self.of_part[part];
+        let full = places.iter().enumerate().map(|(at, place)| {
+            if let Some(ahead) = places.get(at + LINES_AHEAD) {
+                prefetch(&self.full, *ahead as usize);
             }
-            let used = usize::from(self.used[home]);
-            let is_full = used == N;
-            // Chosen by arithmetic: one key in ten finds its home full, which nobody can predict.
-            let all_if_full = usize::from(is_full).wrapping_neg();
-            let at = home ^ ((home ^ scratch) & all_if_full);
-            self.buckets[at].write(used & !all_if_full, word, row);
-            self.used[home] += u8::from(!is_full);
-            self.aside[aside_count] = key;
-            aside_count += usize::from(is_full);
-            new += usize::from(!is_full);
-        }
-        chains.count_keys(new);
-        let slots = &mut self.buckets[..scratch];
-        for (home, low, word, row) in self.aside[..aside_count].iter().copied() {
-            match put(slots, home, word, low, row, |other| same(row, other)) {
-                Put::New => chains.count_key(),
-                Put::Replaced(head) => chains.link(row, head),
-                Put::Full => self.waiting.push(row),
-            }
-        }
+            (&self.full[*place as usize], N)
+        });
+        let last = (&self.open[part], usize::from(self.used[part]));
+        (full.chain(std::iter::once(last)), places.len() * N + last.1)
+    }
+
+    fn clear(&mut self) {
+        self.used.fill(0);
+        self.full.clear();
+        self.of_part.iter_mut().for_each(Vec::clear);
     }
 }
 
