@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 
 use crate::{RowId, past_caches};
 
-/// Adds the values of rows to a column; past the caches where told so.
-/// Then [`finish`](past_caches::finish)(past_caches::finish) is to follow before anybody else may see them.
+/// Adds the values of rows to a column; past the caches where told so. Then [`finish`](past_caches::finish)
+/// is to follow before anybody else may see them.
 #[inline(always)]
 pub(super) fn fill<T: Copy>(
     column: &mut Vec<T>,
