@@ -174,7 +174,8 @@ fn store<T: Copy>(column: &mut Vec<T>, values: &[T], change: impl Fn(T) -> T) {
 fn after(view: u128, buffers: u32) -> u128 {
     let mut view = ByteView::from(view);
     if view.length > MAX_INLINE_VIEW_LEN {
-        view.buffer_index += buffers;
+        // Wrapping: what a NULL's view says means nothing.
+        view.buffer_index = view.buffer_index.wrapping_add(buffers);
     }
     view.as_u128()
 }

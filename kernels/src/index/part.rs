@@ -174,8 +174,8 @@ impl<W: KeyWord, const N: usize> Part<W, N> {
 
     /// Hands over the part's buckets, and leaves empty ones.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Bucket<W, N>> {
-        let buckets = &mut self.buckets[..self.used.len()];
-        buckets
+        self.buckets.truncate(self.used.len());
+        self.buckets
             .iter_mut()
             .map(|bucket| std::mem::replace(bucket, Bucket::empty()))
     }

@@ -72,14 +72,8 @@ impl<S: Fn(RowId, RowId) -> bool + Sync> Rows<'_, S> {
                     (home_of(hash, count) - first, low_half(hash))
                 };
                 let before = buckets.get(first..last);
-                let (lines, words) = lines.of_part(number);
-                part.fill(
-                    (before, last - first),
-                    (lines, words),
-                    home,
-                    &self.same,
-                    &mut chains,
-                );
+                let words = lines.of_part(number);
+                part.fill((before, last - first), words, home, &self.same, &mut chains);
                 match buckets.get_mut(first..last) {
                     Some(before) => before
                         .iter_mut()
