@@ -55,6 +55,42 @@ pub(super) unsafe fn fill_known<T: Copy>(
     }
 }
 
+/// Adds a value for each of up to [`WORD_ROWS`] rows: zero, but for those with a bit in `found`. The fewer
+/// those are, the faster: nothing is asked of the others.
+#[inline(always)]
+pub(super) fn fill_found<T: Copy + Default>(
+    column: &mut Vec<T>,
+    rows: &[RowId],
+    found: u64,
+    value: impl Fn(RowId) -> T,
+    past_caches: bool,
+) {
+    let mut values = [T::default(); WORD_ROWS];
+    for at in set_bits(found) {
+        values[at] = value(rows[at]);
+    }
+    let values = &values[..rows.len()];
+    if past_caches {
+        stream(column, values.iter().copied());
+    } else {
+        column.extend_from_slice(values);
+    }
+}
+
+/// Rows that a word has a bit for.
+pub(super) const WORD_ROWS: usize = 64;
+
+/// Returns the places of a word's set bits, ascending.
+#[inline(always)]
+pub(super) fn set_bits(word: u64) -> impl Iterator<Item = usize> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        let at = rest.trailing_zeros() as usize;
+        rest &= rest.wrapping_sub(1);
+        (at < WORD_ROWS).then_some(at)
+    })
+}
+
 /// Rows taken without asking after each whether it was the last.
 const STEP_ROWS: usize = 8;
 
@@ -92,7 +128,7 @@ fn stream<T: Copy>(column: &mut Vec<T>, values: impl Iterator<Item = T>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{fill, fill_known};
+    use super::{fill, fill_found, fill_known, set_bits};
     use crate::past_caches::finish;
 
     #[expect(unsafe_code, reason = "every row has a value")]
@@ -124,5 +160,21 @@ mod tests {
         check(&[1_i128, -2, i128::MIN]);
         check(&[(1_u64, 2_u64), (3, 4)]);
         check(&[[1_u64, 2, 3, 4], [5, 6, 7, 8]]);
+    }
+
+    #[test]
+    fn rows_without_a_bit_are_zero() {
+        let rows: Vec<u32> = (0..64).rev().collect();
+        for found in [0, 1, 1 << 63, 0xF0F0_0001_0000_8001, u64::MAX] {
+            for past_caches in [false, true] {
+                let mut column = vec![7_u64];
+                fill_found(&mut column, &rows, found, |row| u64::from(row) + 1, past_caches);
+                finish();
+                let expected = (0..64).map(|at| (found >> at & 1) * (64 - at));
+                assert_eq!(column, [7].into_iter().chain(expected).collect::<Vec<_>>());
+            }
+            let bits = set_bits(found).fold(0, |bits, at| bits | 1 << at);
+            assert_eq!(bits, found);
+        }
     }
 }

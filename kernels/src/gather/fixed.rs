@@ -4,7 +4,7 @@ use arrow_array::types::ByteViewType;
 use arrow_array::{Array, ArrowPrimitiveType, BooleanArray, GenericByteViewArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 
-use super::fill::{fill, fill_known};
+use super::fill::{fill, fill_found, fill_known};
 use super::picks::Picks;
 use crate::prefetch::{LINE_BYTES, prefetch, prefetch_range};
 use crate::{NO_ROW, RowId, past_caches};
@@ -61,23 +61,28 @@ pub(super) fn views_of<T: ByteViewType>(
 fn gather_values<T: Copy + Default>(values: &[T], picks: &Picks<'_>) -> Vec<T> {
     let past_caches = picks.go_past_caches();
     let mut picked = Vec::with_capacity(picks.rows.len());
-    let mut take = |rows: &[RowId]| {
-        if picks.has_missing() || !picks.are_within(values.len()) {
-            // A missing row is past the end.
-            let value = |row: RowId| values.get(row as usize).copied().unwrap_or_default();
-            fill(&mut picked, rows, value, past_caches);
-        } else {
+    // A missing row is past the end.
+    let value = |row: RowId| values.get(row as usize).copied().unwrap_or_default();
+    if picks.are_mostly_missing() {
+        picks.for_each_word(
+            |row| prefetch(values, row as usize),
+            |rows, found| fill_found(&mut picked, rows, found, value, past_caches),
+        );
+    } else if picks.has_missing() || !picks.are_within(values.len()) {
+        fill(&mut picked, picks.rows, value, past_caches);
+    } else {
+        let mut take = |rows: &[RowId]| {
             // SAFETY: none of the picked rows is missing, nor past the end.
             unsafe { fill_known(&mut picked, rows, values, past_caches) }
+        };
+        if picks.asks_ahead() {
+            for (block, rows) in picks.rows.chunks(BLOCK_ROWS).enumerate() {
+                ask_ahead(values, picks.rows, block);
+                take(rows);
+            }
+        } else {
+            take(picks.rows);
         }
-    };
-    if picks.asks_ahead() && !picks.has_missing() {
-        for (block, rows) in picks.rows.chunks(BLOCK_ROWS).enumerate() {
-            ask_ahead(values, picks.rows, block);
-            take(rows);
-        }
-    } else {
-        take(picks.rows);
     }
     if past_caches {
         past_caches::finish();

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, ArrowPrimitiveType, PrimitiveArray, downcast_primiti
 use arrow_buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
-use super::fill::fill;
+use super::fill::{fill, fill_found};
 use super::fixed::{gather_nulls, views_of};
 use super::interleaved::{Cells, Field, Interleaved};
 use super::picks::Picks;
@@ -37,6 +37,14 @@ impl<'a> Gathering<'a> {
     pub(crate) fn take(&mut self, rows: &[RowId], has_missing: bool) {
         for (field, values) in self.from.fields.iter().zip(&mut self.values) {
             values.take(self.from, field, rows, has_missing, self.past_caches);
+        }
+    }
+
+    /// Takes the next rows, up to a word of them: those that have a bit, and zeros for the others.
+    #[inline]
+    pub(super) fn take_found(&mut self, rows: &[RowId], found: u64) {
+        for (field, values) in self.from.fields.iter().zip(&mut self.values) {
+            values.take_found(self.from, field, rows, found, self.past_caches);
         }
     }
 
@@ -86,6 +94,34 @@ fn primitive<T: ArrowPrimitiveType>(
     array.with_data_type(column.data_type().clone())
 }
 
+/// Runs a block with the values taken so far and the cells that they come from, by their width.
+macro_rules! with_cells {
+    ($taken:expr, $from:expr, $field:expr, |$values:ident, $cells:ident| $block:block) => {
+        match $taken {
+            Self::W1($values) => {
+                let $cells = Cells::<u8>::new($from, $field.offset);
+                $block
+            }
+            Self::W2($values) => {
+                let $cells = Cells::<u16>::new($from, $field.offset);
+                $block
+            }
+            Self::W4($values) => {
+                let $cells = Cells::<u32>::new($from, $field.offset);
+                $block
+            }
+            Self::W8($values) => {
+                let $cells = Cells::<u64>::new($from, $field.offset);
+                $block
+            }
+            Self::W16($values) => {
+                let $cells = Cells::<i128>::new($from, $field.offset);
+                $block
+            }
+        }
+    };
+}
+
 /// Values of a field, by their width.
 enum Values {
     W1(Vec<u8>),
@@ -116,23 +152,29 @@ impl Values {
         has_missing: bool,
         past_caches: bool,
     ) {
-        macro_rules! take {
-            ($values:expr, $t:ty) => {{
-                let cells = Cells::<$t>::new(from, field.offset);
-                if has_missing {
-                    fill($values, rows, |row| cells.get_or_zero(row), past_caches);
-                } else {
-                    fill($values, rows, |row| cells.get(row as usize), past_caches);
-                }
-            }};
-        }
-        match self {
-            Self::W1(values) => take!(values, u8),
-            Self::W2(values) => take!(values, u16),
-            Self::W4(values) => take!(values, u32),
-            Self::W8(values) => take!(values, u64),
-            Self::W16(values) => take!(values, i128),
-        }
+        with_cells!(self, from, field, |values, cells| {
+            if has_missing {
+                fill(values, rows, |row| cells.get_or_zero(row), past_caches);
+            } else {
+                fill(values, rows, |row| cells.get(row as usize), past_caches);
+            }
+        });
+    }
+
+    /// Adds a field's values of the rows that have a bit, and zeros for the others.
+    #[inline]
+    fn take_found(
+        &mut self,
+        from: &Interleaved,
+        field: &Field,
+        rows: &[RowId],
+        found: u64,
+        past_caches: bool,
+    ) {
+        with_cells!(self, from, field, |values, cells| {
+            let value = |row| cells.get(row as usize);
+            fill_found(values, rows, found, value, past_caches);
+        });
     }
 
     fn into_buffer(self) -> Buffer {

@@ -209,6 +209,13 @@ impl Interleaved {
         }
         let mut gathering = Gathering::new(self, picks.rows.len(), picks.go_past_caches());
         let lines = Cells::<u8>::new(self, 0);
+        if picks.are_mostly_missing() {
+            picks.for_each_word(
+                |row| lines.prefetch(row),
+                |rows, found| gathering.take_found(rows, found),
+            );
+            return Ok(gathering.finish(picks));
+        }
         let mut next = picks.rows.chunks(self.block_rows()).skip(1);
         for block in picks.rows.chunks(self.block_rows()) {
             if let Some(next) = next.next().filter(|_| asks_ahead) {

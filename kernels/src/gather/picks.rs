@@ -12,9 +12,13 @@ use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 
 use super::bytes::gather_short;
+use super::fill::{WORD_ROWS, set_bits};
 use super::fixed::{gather_boolean, gather_primitive, gather_views};
 use crate::row_ids::Extent;
 use crate::{KernelError, NO_ROW, RowId};
+
+/// How many words ahead of their being taken rows are asked for, where few are there.
+const WORDS_AHEAD: usize = 4;
 
 /// Row ids to gather, with what holds of all of them: looked through once, for any number of
 /// columns, which share what is made of the row ids.
@@ -116,6 +120,25 @@ impl<'a> Picks<'a> {
     /// Says whether a column of so many rows has every row that is not missing.
     pub(super) fn are_within(&self, rows: usize) -> bool {
         self.extent.rows_needed as usize <= rows
+    }
+
+    /// Says whether most rows are missing.
+    pub(super) fn are_mostly_missing(&self) -> bool {
+        self.has_missing() && self.found().null_count() > self.rows.len() / 2
+    }
+
+    /// Goes through the rows by the word, each with a bit for those that are not missing; `ask` is called with
+    /// the ones that come some words later.
+    #[inline(always)]
+    pub(super) fn for_each_word(&self, ask: impl Fn(RowId), mut take: impl FnMut(&[RowId], u64)) {
+        let bits = self.found().inner().bit_chunks();
+        let words: Vec<_> = self.rows.chunks(WORD_ROWS).zip(bits.iter_padded()).collect();
+        for (at, (rows, found)) in words.iter().enumerate() {
+            if let Some((rows, found)) = words.get(at + WORDS_AHEAD) {
+                set_bits(*found).for_each(|at| ask(rows[at]));
+            }
+            take(rows, *found);
+        }
     }
 
     /// Refuses rows past the end.

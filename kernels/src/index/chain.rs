@@ -13,7 +13,15 @@
 
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 
+use crate::prefetch::prefetch;
 use crate::{NO_ROW, RowId};
+
+/// Chains that are followed side by side, and how many rows of each.
+const ASKED_AT_ONCE: usize = 64;
+const ASKED_ROWS_MAX: usize = 16;
+
+/// Links of fewer bytes are in a cache anyway.
+const ASKED_BYTES_MIN: usize = 512 << 10;
 
 /// Collects the chains while an index is built, rows in descending order.
 #[derive(Debug)]
@@ -126,6 +134,32 @@ impl Chains {
         }
     }
 
+    /// Has the chains of some rows brought into the caches: of all of them the next row, then the one after it.
+    /// A chain by itself is one miss after another, of which each names the place of the next.
+    pub(crate) fn ask(&self, rows: &[RowId]) {
+        let Links::Next(next) = &self.links else {
+            return;
+        };
+        if size_of_val(next.as_slice()) < ASKED_BYTES_MIN {
+            return;
+        }
+        for rows in rows.chunks(ASKED_AT_ONCE) {
+            let mut at = [NO_ROW; ASKED_AT_ONCE];
+            at[..rows.len()].copy_from_slice(rows);
+            for _ in 0..ASKED_ROWS_MAX {
+                at.iter().for_each(|row| prefetch(next, *row as usize));
+                let mut ended = true;
+                for row in &mut at {
+                    *row = next.get(*row as usize).copied().unwrap_or(NO_ROW);
+                    ended &= *row == NO_ROW;
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+    }
+
     /// Returns how many rows of one key lie side by side from `row` on, itself counted, as far as
     /// that is known without a walk.
     #[inline(always)]
@@ -172,8 +206,8 @@ impl Chains {
 
 #[cfg(test)]
 mod tests {
-    use super::Chains;
-    use crate::NO_ROW;
+    use super::{ASKED_AT_ONCE, ASKED_BYTES_MIN, Chains};
+    use crate::{NO_ROW, RowId};
 
     #[test]
     fn ascends_and_remembers_the_lowest_duplicate() {
@@ -187,6 +221,21 @@ mod tests {
         );
         assert_eq!(chains.first_duplicate(), Some((0, 2)));
         assert_eq!(chains.duplicates(), 2);
+    }
+
+    #[test]
+    fn any_rows_may_be_asked_for() {
+        let mut chains = Chains::new(ASKED_BYTES_MIN);
+        chains.ask(&[0]);
+        // One chain of every row, which is longer than is followed.
+        let rows = RowId::try_from(ASKED_BYTES_MIN).unwrap();
+        (1..rows).rev().for_each(|row| chains.link(row - 1, row));
+        let odd_ones = [NO_ROW, 0, rows - 1, rows, NO_ROW - 1];
+        let many: Vec<RowId> = odd_ones.into_iter().cycle().take(3 * ASKED_AT_ONCE + 1).collect();
+        for rows in [&many[..0], &many[..1], &many[..5], &many] {
+            chains.ask(rows);
+        }
+        assert_eq!([0, rows - 1].map(|row| chains.next(row)), [1, NO_ROW]);
     }
 
     #[test]

@@ -328,6 +328,11 @@ impl KeyIndex {
     pub(crate) fn run(&self, row: RowId) -> u32 {
         self.chains.run(row)
     }
+
+    /// Has the chains of some rows brought into the caches.
+    pub(crate) fn ask_chains(&self, rows: &[RowId]) {
+        self.chains.ask(rows);
+    }
 }
 
 impl std::fmt::Debug for KeyIndex {

@@ -36,6 +36,10 @@ type Probes = [(u32, u32); BLOCK_ROWS];
 /// Keys that pass the filter together: so few that the lines of several steps are under way at once.
 const STEP_ROWS: usize = 64;
 
+/// How many buckets after its home are asked for at once for a key that went on. One in two is full where it
+/// holds three keys; few keys of a step go on, so that each further one would be waited for alone.
+const DISTANCE_ASKED: u32 = 3;
+
 /// Keys on their way past the filter.
 struct Step {
     /// Their homes and the low halves of their hashes.
@@ -215,7 +219,7 @@ impl<W: KeyWord, const N: usize> Buckets<W, N> {
     }
 
     /// Looks at the homes of the keys put aside; keeps aside those whose home is not the end of it, and
-    /// asks for what comes after it.
+    /// asks for the buckets after it.
     #[inline(never)]
     fn look_step(&self, words: &[W], heads: &mut [RowId], step: &mut Step) {
         let mut waiting = 0;
@@ -229,7 +233,9 @@ impl<W: KeyWord, const N: usize> Buckets<W, N> {
         }
         for at in &step.aside[..waiting] {
             let home = step.probes[usize::from(*at)].0;
-            self.table.prefetch(home.saturating_add(1));
+            for distance in 1..=DISTANCE_ASKED {
+                self.table.prefetch(home.saturating_add(distance));
+            }
         }
         step.present = waiting;
     }

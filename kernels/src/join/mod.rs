@@ -169,6 +169,12 @@ pub trait RowChains {
         let _ = row;
         1
     }
+
+    /// Has what follows some rows brought into the caches, where that is a walk through memory. A hint: the
+    /// chains that these rows begin are followed next, one after the other.
+    fn ask_chains(&self, rows: &[RowId]) {
+        let _ = rows;
+    }
 }
 
 impl RowChains for KeyIndex {
@@ -188,6 +194,10 @@ impl RowChains for KeyIndex {
     #[inline(always)]
     fn run(&self, row: RowId) -> u32 {
         KeyIndex::run(self, row)
+    }
+
+    fn ask_chains(&self, rows: &[RowId]) {
+        KeyIndex::ask_chains(self, rows);
     }
 }
 

@@ -287,6 +287,9 @@ fn mark_chains(
     cursor.position = heads.len();
 }
 
+/// Chains that are asked for at once.
+const CHAINS_ASKED: usize = 64;
+
 /// Emits a pair for each row of each chain, a run of neighbouring rows at a time.
 #[expect(clippy::cast_possible_truncation, reason = "the number of heads was checked")]
 fn walk_chains(
@@ -298,7 +301,7 @@ fn walk_chains(
     visited: Option<&VisitedRows>,
     out: &mut JoinPairs,
 ) {
-    let mut filled = 0;
+    let (mut filled, mut asked) = (0, cursor.position);
     let mut put = |probe: u32, first: RowId, rows: usize, filled: usize| {
         if out.probe.len() - filled < rows {
             // Room for a match of each probe row, and then for as many again.
@@ -314,6 +317,10 @@ fn walk_chains(
         filled + rows
     };
     while cursor.position < heads.len() && filled < limit {
+        if cursor.position == asked {
+            asked = heads.len().min(asked + CHAINS_ASKED);
+            index.ask_chains(&heads[cursor.position..asked]);
+        }
         let probe = cursor.position as u32;
         let mut row = cursor.candidate.unwrap_or(heads[cursor.position]);
         if row == NO_ROW {

@@ -23,6 +23,17 @@ const PACKED_BYTES_MAX: usize = 16;
 /// The longest string that lies within its view.
 const INLINE_BYTES_MAX: usize = 12;
 
+/// The bits of a word's first bytes, by their number.
+const FIRST_BYTES: [u128; PACKED_BYTES_MAX + 1] = {
+    let mut masks = [u128::MAX; PACKED_BYTES_MAX + 1];
+    let mut bytes = 0;
+    while bytes < PACKED_BYTES_MAX {
+        masks[bytes] = (1 << (8 * bytes)) - 1;
+        bytes += 1;
+    }
+    masks
+};
+
 /// Strings of a column, however stored.
 enum Strings<'a> {
     Offsets32(&'a [i32], &'a [u8]),
@@ -218,14 +229,11 @@ fn pack_alike<W: KeyWord>(
         prefetch_range(bytes, from..from + CHUNK_ROWS * longest);
         for (packed, view) in packed.iter_mut().zip(views) {
             let (from, length) = ((view >> 96) as u32 as usize, *view as u32 as usize);
-            // Of 13 to 16 bytes the first eight, and the last, which overlap them.
-            let string = bytes.get(from..from + length).unwrap_or_default();
-            let (first, last) = (string.first_chunk(), string.last_chunk());
-            let first = first.map_or(0, |first| u64::from_le_bytes(*first));
-            let last = last.map_or(0, |last| u64::from_le_bytes(*last));
-            let beyond = last >> (8 * (PACKED_BYTES_MAX - length));
-            *packed = W::cut(u128::from(first) | u128::from(beyond) << 64);
-            is_packed &= (buffer_of(view) == buffer) & (last >> 56 != 0);
+            // Sixteen bytes are loaded, and those that are not the string's go.
+            let loaded = u128::load(bytes, from).unwrap_or_default();
+            let word = loaded & FIRST_BYTES[length];
+            *packed = W::cut(word);
+            is_packed &= (buffer_of(view) == buffer) & (word & !FIRST_BYTES[length - 1] != 0);
         }
     }
     is_packed

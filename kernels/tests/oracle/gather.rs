@@ -38,6 +38,8 @@ fn check(column: &ArrayRef, rows: &[RowId]) -> Result<(), TestCaseError> {
         })
         .collect();
     prop_assert_eq!(as_text(&picked), expected);
+    let past_caches = Picks::new(rows).past_caches().gather(column).unwrap();
+    prop_assert_eq!(as_text(&past_caches), as_text(&picked));
     let has_missing = rows.contains(&NO_ROW);
     match gather_known(column, rows) {
         Ok(known) => prop_assert!(!has_missing && known.to_data() == picked.to_data()),
@@ -59,12 +61,12 @@ fn check_interleaved(column: &ArrayRef, rows: &[RowId], picked: &ArrayRef) -> Re
         );
         return Ok(());
     }
-    let together = Interleaved::new(&columns, rows.len().is_multiple_of(2))
-        .unwrap()
-        .gather(&Picks::new(rows))
-        .unwrap();
+    let interleaved = Interleaved::new(&columns, rows.len().is_multiple_of(2)).unwrap();
+    let mut together = interleaved.gather(&Picks::new(rows)).unwrap();
+    together.extend(interleaved.gather(&Picks::new(rows).past_caches()).unwrap());
     let narrow = gather(&narrow, rows).unwrap();
-    for (together, alone) in together.iter().zip([&narrow, picked, &narrow, picked]) {
+    let alone = [&narrow, picked].into_iter().cycle();
+    for (together, alone) in together.iter().zip(alone) {
         together.to_data().validate_full().unwrap();
         prop_assert_eq!(together.data_type(), alone.data_type());
         prop_assert_eq!(together.null_count(), alone.null_count());
@@ -151,7 +153,9 @@ fn rows(rows: usize) -> BoxedStrategy<Vec<RowId>> {
     let known = 0..rows as RowId;
     prop_oneof![
         prop::collection::vec(known.clone(), 0..200),
-        prop::collection::vec(prop_oneof![3 => known, 1 => Just(NO_ROW)], 0..200),
+        prop::collection::vec(prop_oneof![3 => known.clone(), 1 => Just(NO_ROW)], 0..200),
+        // So few rows that they are taken by the word, and so many words that later ones are asked for.
+        prop::collection::vec(prop_oneof![1 => known, 6 => Just(NO_ROW)], 0..600),
     ]
     .boxed()
 }
