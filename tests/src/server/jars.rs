@@ -1,6 +1,6 @@
 //! A server's jars, fetched once by Maven and kept in the target folder.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,7 +9,14 @@ pub(crate) fn class_path(name: &str, pom: &str) -> Result<String, String> {
     runs("java", &["-version"])?;
     let folder = target()?.join(name);
     if !folder.exists() {
-        fetch(&folder, pom)?;
+        // Tests that start side by side take turns: each Maven also writes to the repository that all share.
+        let path = folder.with_extension("lock");
+        let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+        let turn = File::create(&path).map_err(failed)?;
+        turn.lock().map_err(failed)?;
+        if !folder.exists() {
+            fetch(&folder, pom)?;
+        }
     }
     let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut jars: Vec<String> = entries
